@@ -1,0 +1,65 @@
+# The two that matter: `make demo` and `make test`. Both prepare what they need (deploy/setup).
+# ARGS is handed on:  make demo ARGS=--stay
+
+SETUP := sh deploy/setup/bootstrap.sh
+DEV := $(SETUP) dev
+HERE := $(SETUP) --here dev
+
+.PHONY: help setup demo test lint types unit stories sim adapters integration bench bench-sim soak test-broken \
+	locks protos format
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+setup: ## prepare the environment for development and say where it is
+	@$(DEV)
+
+demo: ## the main job, live: a failover, a lost host, a switchover (ARGS=--stay keeps it up)
+	@$(SETUP) demo python -m deploy.demo $(ARGS)
+
+test: ## everything: lint, types, unit, stories, simulator, adapters, integration
+	@$(DEV) python -m tests.run $(ARGS)
+
+lint: ## style, import contracts, stubs compared with protos
+	@$(DEV) python -m tests.run --only lint
+
+types: ## strict mypy
+	@$(DEV) python -m tests.run --only types
+
+unit: ## unit tests and stories
+	@$(DEV) python -m tests.run --only unit $(ARGS)
+
+stories: ## stories only; ARGS=--rewrite refreshes what they expect (read the diff)
+	@$(HERE) python -m pytest tests/stories $(ARGS)
+
+sim: ## the simulator: fresh seeds for 30 s
+	@$(DEV) python -m tests.run --only simulator $(ARGS)
+
+adapters: ## the adapters' contract suites, on real parts
+	@$(DEV) python -m tests.run --only adapters $(ARGS)
+
+integration: ## real PostgreSQL, etcd and BIND
+	@$(DEV) python -m tests.run --only integration $(ARGS)
+
+bench: ## outages by step, the floor, and ten minutes under load
+	@$(SETUP) demo python -m deploy.bench $(ARGS)
+
+bench-sim: ## how many simulated seconds a second
+	@if [ -f tests/simulator/bench.py ]; then $(DEV) python -m tests.simulator.bench $(ARGS); \
+	else echo "bench-sim is not built yet"; fi
+
+soak: ## faults for hours on real parts
+	@if [ -e tests/soak.py ] || [ -d tests/soak ]; then $(DEV) python -m tests.soak $(ARGS); \
+	else echo "soak is not built yet"; fi
+
+test-broken: ## a clause of each rule removed must turn a test on real PostgreSQL red
+	@$(DEV) python -m tests.broken $(ARGS)
+
+locks: ## write requirements/*.txt anew
+	@$(HERE) python -m deploy.setup.locks
+
+protos: ## write the stubs of protos/*.proto anew
+	@$(HERE) python -m deploy.setup.stubs
+
+format: ## let ruff format the code
+	@$(HERE) ruff format . && $(HERE) ruff check --fix .

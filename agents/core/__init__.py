@@ -1,0 +1,1 @@
+"""What an agent decides: pure. Facts in, the next step out."""

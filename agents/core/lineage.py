@@ -1,0 +1,36 @@
+"""Does a member's log fit below an upstream's? (protocol.md, R9)
+
+Pure. Timelines are unique (R11), so a timeline is a branch: a position fits when it lies on a
+timeline of the upstream's history, not past the point where that timeline was left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from agents.core.steps import EndOfWal
+from common.assignment import HistoryStep, Position
+from common.lsn import Lsn
+
+
+def misfit(position: Position, timeline: int, history: Iterable[HistoryStep]) -> str:
+    """Empty when the position fits; else why it does not, in words."""
+    if position.timeline == timeline:
+        return ""
+    for step in history:
+        if step.timeline == position.timeline:
+            if position.end_lsn <= step.switch_lsn:
+                return ""
+            return (
+                f"ends at {position.end_lsn} on timeline {position.timeline}, "
+                f"{position.end_lsn - step.switch_lsn} bytes past {step.switch_lsn}, where timeline {timeline} forked off"
+            )
+    return f"is on timeline {position.timeline}, which is not in the history of timeline {timeline}"
+
+
+def is_damaged(end: EndOfWal, flushed_lsn: Lsn | None) -> bool:
+    """Whether WAL that was flushed can't be read any more (R1, V7); a torn last record is not damage."""
+    if flushed_lsn is None or end.end_lsn >= flushed_lsn:
+        return False
+    beyond = end.next_record_would_end_lsn
+    return beyond is None or beyond <= flushed_lsn

@@ -1,0 +1,155 @@
+"""How a member attaches to the primary of its epoch (protocol.md, R9, R12, R13).
+
+Pure. Nothing is attached before its end was compared with the upstream's history: PostgreSQL's own
+check comes after the member has been counted (E1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agents.core import asking
+from agents.core.asking import Recipe
+from agents.core.claim import claim_directory
+from agents.core.lineage import misfit
+from agents.core.recipe_seal import acts_as_primary
+from agents.core.state import AgentState
+from agents.core.steps import (
+    Clone,
+    EndReceivers,
+    PlaceHistories,
+    Rewind,
+    Sight,
+    StartStandby,
+    StepFailed,
+    Stream,
+    Tell,
+    WriteMarker,
+    WriteSettings,
+)
+from common.assignment import Assignment, Follow, Position
+from common.facts import PostgresState
+from common.ids import application_name, slot_name
+from common.rule import FENCE
+
+_RUNNING = (PostgresState.STANDBY, PostgresState.STARTING)
+
+
+def follow(state: AgentState, assignment: Assignment, order: Follow) -> Recipe[None]:
+    epoch = assignment.version.epoch
+    stream = Stream(
+        order.upstream,
+        application_name(assignment.member, assignment.number, epoch),
+        slot_name(assignment.member, assignment.number, epoch),
+        epoch,
+    )
+    if state.rebuilding:
+        yield from _rebuild(state, assignment, order, state.rebuilding)
+        return
+    sight = yield from asking.look()
+    if sight.postgres in (PostgresState.ABSENT, PostgresState.HALF):
+        if sight.system_identifier not in ("", assignment.system_identifier):
+            yield Tell(
+                error=f"the data directory is of another cluster: its system identifier is "
+                f"{sight.system_identifier}, this cluster's is {assignment.system_identifier}; nothing was done"
+            )
+            return
+        if order.rebuild is None:
+            yield Tell(rebuild_needed="there is no data directory yet")
+            return
+        yield from _rebuild(state, assignment, order, "clone")
+        return
+    if not (yield from claim_directory(state, assignment, sight)):
+        return
+    if sight.settings_upstream == stream.application_name and not acts_as_primary(state, sight):
+        yield from _stay_attached(sight)
+        return
+    position = yield from _end_position(state, sight)
+    why = misfit(position, order.timeline, order.history)
+    if why:
+        if order.rebuild is None or order.rebuild.position != position:
+            yield Tell(rebuild_needed=why, end_of_wal=position)
+            return
+        common_ground = any(step.timeline <= position.timeline for step in order.history)
+        yield from _rebuild(state, assignment, order, "rewind" if common_ground else "clone", position)
+        return
+    yield from _attach(order, stream, sight)
+
+
+def _end_position(state: AgentState, sight: Sight) -> Recipe[Position]:
+    """Where this member's log ends, standing still: nothing may be added while it is compared."""
+    sealed = state.seal is not None and state.seal.epoch == state.obeyed.epoch
+    if sealed and not sight.settings_upstream and sight.postgres is not PostgresState.PRIMARY:
+        assert state.seal is not None
+        return Position(state.seal.timeline, state.seal.end_lsn)
+    if acts_as_primary(state, sight):
+        yield from asking.stop()
+        if state.promotion_signalled:
+            yield from asking.store(promotion_signalled=False)
+        yield WriteSettings(FENCE)
+    else:
+        yield WriteSettings(FENCE)
+        if sight.postgres in _RUNNING:
+            yield EndReceivers()
+        if sight.postgres in (PostgresState.STARTING, PostgresState.DYING):
+            yield from asking.stop()
+    end = yield from asking.measure_end()
+    return Position(end.timeline, end.end_lsn)
+
+
+def _attach(order: Follow, stream: Stream, sight: Sight) -> Recipe[None]:
+    yield PlaceHistories(order.timeline, order.history)
+    yield WriteSettings(FENCE, stream, closed=False)
+    now = yield from asking.look()
+    if now.postgres is not PostgresState.STANDBY:
+        if now.postgres is not PostgresState.STOPPED:
+            yield from asking.stop()
+        yield StartStandby()
+    yield Tell()
+
+
+def _stay_attached(sight: Sight) -> Recipe[None]:
+    if sight.postgres in (PostgresState.STOPPED, PostgresState.DYING):
+        if sight.postgres is PostgresState.DYING:
+            yield from asking.stop()
+        yield StartStandby()
+    yield Tell()
+
+
+def _rebuild(
+    state: AgentState, assignment: Assignment, order: Follow, how: str, lost: Position | None = None
+) -> Recipe[None]:
+    """R13: cut short anywhere, the member can't seal; finished, it is another incarnation."""
+    yield from asking.stop()
+    state = yield from asking.store(
+        rebuilding=how,
+        destroyed=lost or state.destroyed,
+        system_identifier=state.system_identifier or assignment.system_identifier,
+    )
+    yield WriteSettings(FENCE)
+    if how == "rewind":
+        yield Tell(activity=f"rewinding to {order.upstream.member}")
+        try:
+            yield Rewind(order.upstream)
+        except StepFailed as failure:
+            yield Tell(activity=f"rewinding failed ({failure}); cloning from {order.upstream.member}")
+            how = "clone"
+            yield from asking.store(rebuilding=how)
+    if how == "clone":
+        yield Tell(activity=f"cloning from {order.upstream.member}")
+        yield Clone(order.upstream)
+    incarnation = yield from asking.draw_incarnation()
+    # The marker first: both copy the source's, and cut short before `Store` it is all done again.
+    yield WriteMarker(replace(state, incarnation=incarnation))
+    yield from asking.store(
+        incarnation=incarnation,
+        rebuilding="",
+        assignment=None,
+        seal=None,
+        promotion=None,
+        promotion_signalled=False,
+        serving_rule=None,
+        confirmation=None,
+        flushed_mark=None,
+    )
+    yield Tell(activity="rebuilt; waits for its incarnation to be adopted")

@@ -1,0 +1,115 @@
+"""How a member seals (protocol.md, R1).
+
+Pure. The epoch was made durable when the order was obeyed; everything here can be cut off at any
+step and begun anew.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from agents.core import asking
+from agents.core.asking import Recipe
+from agents.core.claim import claim_directory
+from agents.core.lineage import is_damaged
+from agents.core.state import AgentState
+from agents.core.steps import Checkpoint, EndOfWal, EndReceivers, Sight, StepFailed, Tell, WriteSettings
+from common.assignment import Seal
+from common.facts import PostgresState, SealReport
+from common.lsn import Lsn
+from common.profile import Profile
+from common.rule import FENCE
+
+_NOTHING_THERE = (PostgresState.ABSENT, PostgresState.HALF)
+_RUNNING = (PostgresState.STARTING, PostgresState.STANDBY, PostgresState.PRIMARY, PostgresState.DYING)
+
+
+def seal(state: AgentState, order: Seal, profile: Profile) -> Recipe[None]:
+    if state.rebuilding:
+        yield Tell(error=f"can't seal: a {state.rebuilding} was cut short, its data directory is unusable")
+        return
+    sight = yield from asking.look()
+    if sight.postgres in _NOTHING_THERE:
+        yield Tell(error="can't seal: there is no data directory")
+        return
+    assert state.assignment is not None
+    if not (yield from claim_directory(state, state.assignment, sight)):
+        return
+    # Of this epoch: a report that was finished while the next order came is stored under that one's version.
+    known = state.seal
+    if known is not None and (known.epoch, known.incarnation) == (state.obeyed.epoch, state.incarnation):
+        yield from _stay_sealed(sight)
+        return
+    if acts_as_primary(state, sight):
+        yield from _seal_primary(state, sight, order, profile)
+    else:
+        yield from _seal_standby(state, sight)
+
+
+def acts_as_primary(state: AgentState, sight: Sight) -> bool:
+    """A primary, or one that was told to promote since its PostgreSQL started: sealing is stopping it."""
+    if sight.postgres is PostgresState.PRIMARY or state.promotion_signalled:
+        return True
+    return sight.was_primary and sight.postgres in (
+        PostgresState.STOPPED,
+        PostgresState.DYING,
+        PostgresState.STARTING,
+    )
+
+
+def _seal_primary(state: AgentState, sight: Sight, order: Seal, profile: Profile) -> Recipe[None]:
+    clean_within_ms = profile.drain_within_ms if order.drain else 0
+    if order.drain and sight.postgres is PostgresState.PRIMARY:
+        # Together they keep to the time that the leader grants.
+        clean_within_ms = profile.drain_within_ms - profile.drain_within_ms // 2
+        with suppress(StepFailed):  # one that fails or takes too long is no reason not to stop
+            yield Checkpoint(profile.drain_within_ms // 2)
+    stopped = yield from asking.stop(clean=order.drain, clean_within_ms=clean_within_ms)
+    state = yield from asking.store(promotion_signalled=False)
+    yield WriteSettings(FENCE)
+    end = yield from asking.measure_end()
+    mark = state.flushed_mark
+    flushed_lsn = mark.flushed_lsn if mark is not None and mark.epoch == state.serving_epoch else None
+    yield from _report(state, end, flushed_lsn, was_primary=True, clean=stopped.clean)
+
+
+def _seal_standby(state: AgentState, sight: Sight) -> Recipe[None]:
+    # The service file and the settings first: a receiver that is started from now on finds nothing.
+    yield WriteSettings(FENCE)
+    running = sight.postgres in _RUNNING
+    if running:
+        yield EndReceivers()
+    if sight.postgres in (PostgresState.STARTING, PostgresState.DYING):
+        # It takes no SQL, so its end can be known only once it stands still.
+        yield from asking.stop()
+    end = yield from asking.measure_end()
+    yield from _report(state, end, end.flushed_lsn)
+
+
+def _report(
+    state: AgentState,
+    end: EndOfWal,
+    flushed_lsn: Lsn | None,
+    *,
+    was_primary: bool = False,
+    clean: bool = False,
+) -> Recipe[None]:
+    report = SealReport(
+        epoch=state.obeyed.epoch,
+        incarnation=state.incarnation,
+        timeline=end.timeline,
+        end_lsn=end.end_lsn,
+        flushed_lsn=flushed_lsn,
+        damaged=is_damaged(end, flushed_lsn),
+        was_primary=was_primary,
+        clean=clean,
+    )
+    yield from asking.store(seal=report)
+
+
+def _stay_sealed(sight: Sight) -> Recipe[None]:
+    """The report stands; what runs must agree with it, also after a restart of the agent."""
+    if sight.settings_upstream or sight.settings_rule != FENCE:
+        yield WriteSettings(FENCE)
+        if sight.postgres in _RUNNING:
+            yield EndReceivers()

@@ -1,0 +1,82 @@
+"""From the stored order to the recipe that fulfils it.
+
+Pure. A recipe is level-triggered: begun anew from the facts after a restart, a failure, or a second.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from agents.core import asking
+from agents.core.asking import Recipe
+from agents.core.recipe_follow import follow
+from agents.core.recipe_promote import promote
+from agents.core.recipe_seal import seal
+from agents.core.recipe_serve import serve
+from agents.core.state import AgentState
+from agents.core.steps import Tell, WriteMarker
+from common.assignment import Assignment, Follow, Initialise, Promote, Seal, Serve, Wait
+from common.facts import PostgresState
+from common.profile import Profile
+
+
+def begin(state: AgentState, profile: Profile) -> Recipe[None]:
+    """The recipe for the stored assignment; nothing without one (R7: obeys nothing)."""
+    assignment = state.assignment
+    if assignment is None:
+        yield from _wait(state)
+        return
+    match assignment.order:
+        case Wait():
+            yield from _wait(state)
+        case Initialise():
+            yield from _initialise(state)
+        case Seal() as order:
+            yield from seal(state, order, profile)
+        case Promote() as order:
+            yield from promote(state, order, profile)
+        case Serve() as order:
+            yield from serve(state, order, profile)
+        case Follow() as order:
+            yield from follow(state, assignment, order)
+        case unknown:
+            assert_never(unknown)
+
+
+def supersedes(running: Assignment | None, new: Assignment) -> bool:
+    """Whether the recipe of the running order must give way to the new one at the next step.
+
+    A clone in progress is not thrown away because the record moved on to a next revision that asks for
+    the same; the recipe is begun anew, under the new version, when it has ended.
+    """
+    if running is None:
+        return True
+    if isinstance(running.order, Follow) and isinstance(new.order, Follow):
+        same_place = (running.order.upstream, running.order.timeline) == (
+            new.order.upstream,
+            new.order.timeline,
+        )
+        return not (same_place and running.version.epoch == new.version.epoch)
+    return not (isinstance(running.order, Initialise) and isinstance(new.order, Initialise))
+
+
+def _wait(state: AgentState) -> Recipe[None]:
+    sight = yield from asking.look()
+    absent = sight.postgres in (PostgresState.ABSENT, PostgresState.HALF)
+    yield Tell(rebuild_needed="there is no data directory yet" if absent else "")
+
+
+def _initialise(state: AgentState) -> Recipe[None]:
+    sight = yield from asking.look()
+    if state.system_identifier and sight.system_identifier == state.system_identifier:
+        if not sight.marker_matches:
+            yield WriteMarker(state)
+        return
+    if sight.postgres is not PostgresState.ABSENT:
+        yield Tell(error="told to initialise, but the data directory is not empty; nothing was done")
+        return
+    yield Tell(activity="initialising")
+    identifier = yield from asking.initdb()
+    state = yield from asking.store(system_identifier=identifier)
+    yield WriteMarker(state)
+    yield Tell()

@@ -1,0 +1,57 @@
+"""What an agent must remember over every restart; stored and fsynced before it acts (R7).
+
+Pure: the store is `agents/epoch_store.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.assignment import Assignment, Position, Version
+from common.facts import Promotion, RuleConfirmation, SealReport
+from common.ids import ClusterName, IncarnationId, MemberName
+from common.lsn import Lsn
+from common.rule import Rule
+
+NOTHING_OBEYED = Version(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class FlushedMark:
+    """The highest flush LSN that this agent reported as primary in `epoch` (R1, a primary's `flushed`)."""
+
+    epoch: int
+    flushed_lsn: Lsn
+
+
+@dataclass(frozen=True, slots=True)
+class AgentState:
+    cluster: ClusterName
+    member: MemberName
+    incarnation: IncarnationId
+    system_identifier: str = ""
+    obeyed: Version = NOTHING_OBEYED
+    """The highest pair obeyed, by this incarnation or an older one on this host: never decreases (I9)."""
+    assignment: Assignment | None = None
+    """The last one accepted; only a repeat of it may start PostgreSQL as primary (R8)."""
+    sealed_epoch: int = 0
+    """The highest epoch that a seal was begun for: nothing of a lower one is streamed or obeyed."""
+    seal: SealReport | None = None
+    """The report, once the seal was finished; kept for as long as its epoch lasts."""
+    promotion_told: int = 0
+    """The epoch in which a promotion was ordered to PostgreSQL; it is never ordered twice in one (R4)."""
+    promotion_signalled: bool = False
+    """PostgreSQL was told to promote since it was last started: sealing then means stopping it (R1)."""
+    promotion: Promotion | None = None
+    serving_rule: Rule | None = None
+    """The rule that a start as primary uses (R8), stored before it is put in force."""
+    serving_epoch: int = 0
+    """The epoch whose names are in that rule."""
+    confirmation: RuleConfirmation | None = None
+    """R6 (4), for the version that it was made under."""
+    flushed_mark: FlushedMark | None = None
+    rebuilding: str = ""
+    """`clone` or `rewind` while one is under way: a member in this state can't seal (R13)."""
+    destroyed: Position | None = None
+    """The end that was thrown away by the last rebuild, for the account of it (R9)."""
+    schema: int = 1

@@ -1,0 +1,179 @@
+"""Making and rebuilding a data directory: initdb, pg_basebackup, pg_rewind (protocol.md, R9, R13).
+
+The new content is made in a subdirectory and moved up, beside a marker that says what is under way, until
+WriteMarker replaces it: cut short anywhere, the directory is recognised as half-made by whoever finds it. The
+directory itself is never replaced, because the lock is on it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from functools import partial
+from pathlib import Path
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from agents.core.steps import StepFailed
+from agents.postgres import marker
+from agents.postgres.files import sync_directory
+from agents.postgres.look import read_directory
+from agents.postgres.programs import run_program
+from agents.postgres.server import Server
+from agents.postgres.service_file import address
+from agents.postgres.sql import bounded, fetch
+from agents.postgres.starting import start_standby
+from agents.postgres.stopping import stop
+from common.assignment import Upstream
+from common.facts import PostgresState
+
+_NEW = "primacy-new"
+_EMPTY_WITHIN_MS = 600_000
+_CHECKPOINT_WITHIN_MS = 120_000
+_STOP_WITHIN_MS = 60_000
+_PERCENT = re.compile(r"\((\d+)%\)")
+
+
+async def initdb(server: Server) -> str:
+    """Answers the system identifier. An initdb of ours that was cut short is begun anew."""
+    config = server.config
+    directory = await server.read("looking at the data directory", partial(read_directory, server))
+    if directory.state is not PostgresState.ABSENT:
+        raise StepFailed(f"{config.data_directory} is not empty: nothing was done")
+    await _begin(server, "initdb")
+    options = [
+        f"--username={config.superuser}",
+        "--data-checksums",
+        "--encoding=UTF8",
+        "--auth-local=peer",
+        "--auth-host=scram-sha-256",
+        "--no-instructions",
+    ]
+    # C.UTF-8 sorts the same on every host; where the system has none, plain C does.
+    for locale in ("C.UTF-8", "C"):
+        try:
+            new = config.data_directory / _NEW
+            await run_program(config, "initdb", ["-D", new, f"--locale={locale}", *options])
+            break
+        except StepFailed as failure:
+            if locale == "C" or "locale" not in str(failure):
+                raise
+    await _move_up(server)
+    return (await server.control_data()).system_identifier
+
+
+async def clone(server: Server, upstream: Upstream) -> None:
+    config = server.config
+    await _must_stand_still(server)
+    await _ask_source(server, upstream)
+    await _begin(server, "clone")
+    said = f"cloning from {upstream.member}"
+    server.activity = said
+
+    def progress(text: str) -> None:
+        found = _PERCENT.search(text)
+        server.activity = f"{said}, {found[1]} %" if found else said
+
+    try:
+        source = make_conninfo(**address(config, upstream))
+        where: list[str | Path] = ["-D", config.data_directory / _NEW, "-d", source]
+        how = ["-X", "stream", "-c", "fast", "--no-password", "--progress"]
+        await run_program(config, "pg_basebackup", [*where, *how], progress)
+        await _move_up(server)
+    finally:
+        server.activity = ""
+
+
+async def rewind(server: Server, upstream: Upstream) -> None:
+    config = server.config
+    await _must_stand_still(server)
+    directory = await server.read("looking at the data directory", partial(read_directory, server))
+    if directory.state is not None:
+        raise StepFailed(f"the data directory is {directory.state}: a rewind needs a whole one")
+    server.activity = f"rewinding to {upstream.member}"
+    try:
+        if not (await server.control_data()).clean_shutdown:
+            # Replayed as a standby, it is brought to a clean stop without writing WAL of its own.
+            await start_standby(server)
+            await stop(server, clean=True, clean_within_ms=_STOP_WITHIN_MS)
+        # Right after a promotion, pg_rewind of 15 sees only the checkpoint before it (E10).
+        await _ask_source(server, upstream, "checkpoint" if server.version.major <= 15 else "select 1")
+        # pg_rewind replaces our marker by the source's, which is a sign as good as this one.
+        half = partial(marker.write_marker, config, marker.half_marker(config, "rewind"))
+        await server.write("marking the rewind", half)
+        source = make_conninfo(**address(config, upstream), dbname="postgres")
+        arguments: list[str | Path] = ["-D", config.data_directory, "--source-server", source]
+        await run_program(config, "pg_rewind", [*arguments, "--no-ensure-shutdown", "--progress"])
+        if not (config.data_directory / "backup_label").exists():
+            # "No rewind required" is said where it is wrong, too (E10, E10b), and read from no message.
+            raise StepFailed("pg_rewind found nothing to do, but the member has diverged")
+    finally:
+        server.activity = ""
+        server.forget_directory()
+
+
+async def write_marker(server: Server, mark: marker.Marker) -> None:
+    await server.write("writing the marker", partial(marker.write_marker, server.config, mark))
+
+
+async def _must_stand_still(server: Server) -> None:
+    if await server.find() is not None:
+        raise StepFailed("PostgreSQL runs: its directory can't be replaced")
+
+
+async def _begin(server: Server, what: str) -> None:
+    """Empty the directory, but for a marker that says what is under way."""
+    await server.writing.run("emptying the data directory", _EMPTY_WITHIN_MS, partial(_empty, server, what))
+    server.forget_directory()
+
+
+def _empty(server: Server, what: str) -> None:
+    config = server.config
+    data = config.data_directory
+    wal = config.wal_directory
+    if wal.is_symlink():
+        raise StepFailed(f"{wal} is a symbolic link, which is not supported for cloning: clone by hand")
+    mark = marker.half_marker(config, what)
+    # Marked first: cut short here, it is no longer taken for a whole one.
+    marker.write_marker(config, mark)
+    for entry in data.iterdir():
+        if entry.name == marker.NAME:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    os.chmod(data, 0o700)
+    sync_directory(data)
+
+
+async def _move_up(server: Server) -> None:
+    await server.writing.run("moving the new data up", _EMPTY_WITHIN_MS, partial(_move, server))
+    server.forget_directory()
+
+
+def _move(server: Server) -> None:
+    data = server.config.data_directory
+    new = data / _NEW
+    for entry in new.iterdir():
+        if entry.name == marker.NAME:
+            entry.unlink()  # the source's
+        else:
+            entry.rename(data / entry.name)
+    new.rmdir()
+    sync_directory(data)
+
+
+async def _ask_source(server: Server, upstream: Upstream, statement: str = "select 1") -> None:
+    """Before anything is thrown away: one that can't be reached now may be reached later."""
+    target = make_conninfo(**address(server.config, upstream), dbname="postgres", connect_timeout=5)
+    try:
+        connection = await psycopg.AsyncConnection.connect(target, autocommit=True)
+    except psycopg.Error as error:
+        raise StepFailed(f"{upstream.member} takes no connection: {error}") from error
+    try:
+        await bounded(connection, fetch(connection, statement, ()), _CHECKPOINT_WITHIN_MS)
+    finally:
+        connection.pgconn.finish()

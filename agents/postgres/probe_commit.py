@@ -1,0 +1,121 @@
+"""The commit of reason (b) of "Staying up", which also serves detection and the standbys' pulse.
+
+On its own connection, one outstanding at a time. A commit that hangs is never cancelled: a cancelled wait is
+answered as success (E8), and cutting its socket would leave its backend waiting, one more each time. It stays
+outstanding, and is asked after; its late answer still proves something about the moment when it began.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from psycopg.errors import Diagnostic
+
+from agents.core.steps import StepFailed
+from agents.postgres.config import InstanceConfig
+from agents.postgres.sql import NoAnswer, Pending, Session
+from common.clock import Clock
+from common.facts import WriteState
+from common.lsn import Lsn
+from common.timebase import Instant, elapsed_ms
+
+_COMMIT = """
+select current_setting('synchronous_standby_names'), pg_logical_emit_message(true, 'primacy', '')::text
+"""
+_WAITS = "select wait_event = 'SyncRep' from pg_stat_activity where pid = %s"
+_WITNESS_WITHIN_MS = 200
+_REPLACED_AFTER_MS = 10_000
+_LEFT_BEHIND_MAX = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeOutcome:
+    begun_at: Instant
+    """Read before the statement was sent; of an answer that came late, when that one was sent."""
+    state: WriteState
+    """ACKNOWLEDGED: it counts. WAITING: flushed here, voters missing. STALLED: not even flushed.
+    NONE: no statement could be sent, or it was answered but does not count (`error` says why)."""
+    end_lsn: Lsn | None = None
+    """A position at or below the end of the acknowledged commit, and above all that was there before it."""
+    rule_seen: str | None = None
+    warned: bool = False
+    error: str = ""
+
+    @property
+    def acknowledged(self) -> bool:
+        return self.state is WriteState.ACKNOWLEDGED
+
+
+class ProbeCommits:
+    def __init__(self, config: InstanceConfig, clock: Clock) -> None:
+        self._clock = clock
+        self._session = Session(config, synchronous_commit="on")
+        self._session.hear_notices(self._hear)
+        self._witness = Session(config)
+        self._pending: Pending | None = None
+        self._begun_at = clock.now()
+        self._warning = ""
+        self._left_behind = 0
+
+    async def probe(self, expected_rule: str, within_ms: int) -> ProbeOutcome:
+        """Begin a commit, or ask after the one that is outstanding. Never raises."""
+        if self._pending is None:
+            try:
+                await self._session.connect(within_ms)
+                self._warning = ""
+                self._begun_at = self._clock.now()
+                self._pending = await self._session.begin(_COMMIT, within_ms=within_ms)
+            except NoAnswer as why:
+                state = WriteState.STALLED if why.timed_out else WriteState.NONE
+                return ProbeOutcome(self._clock.now(), state, error=str(why))
+        pending = self._pending
+        if not await pending.done_within(within_ms):
+            return await self._while_pending(pending)
+        self._pending = None
+        return self._of_answer(pending, expected_rule)
+
+    async def close(self) -> None:
+        if self._pending is not None:
+            await self._pending.abandon()
+            self._pending = None
+        await self._session.close()
+        await self._witness.close()
+
+    def _of_answer(self, pending: Pending, expected_rule: str) -> ProbeOutcome:
+        try:
+            rule, end_lsn = pending.rows()[0]
+        except StepFailed as why:
+            if not isinstance(why, NoAnswer):
+                self._session.take_back(pending)
+            return ProbeOutcome(self._begun_at, WriteState.NONE, error=str(why))
+        self._session.take_back(pending)
+        self._left_behind = 0
+        error = ""
+        if rule != expected_rule:
+            error = f"committed under the rule {rule!r}, not {expected_rule!r}"
+        elif self._warning:
+            error = f"committed with a warning: {self._warning}"
+        state = WriteState.NONE if error else WriteState.ACKNOWLEDGED
+        return ProbeOutcome(self._begun_at, state, Lsn.parse(end_lsn), rule, bool(self._warning), error)
+
+    async def _while_pending(self, pending: Pending) -> ProbeOutcome:
+        try:
+            rows = await self._witness.rows(_WAITS, (pending.pid,), within_ms=_WITNESS_WITHIN_MS)
+        except StepFailed as why:
+            return ProbeOutcome(self._begun_at, WriteState.STALLED, error=str(why))
+        if rows and rows[0][0]:
+            return ProbeOutcome(self._begun_at, WriteState.WAITING)
+        outcome = ProbeOutcome(
+            self._begun_at, WriteState.STALLED, error="the probe commit is not flushed yet"
+        )
+        stuck_ms = elapsed_ms(since=self._begun_at, now=self._clock.now())
+        if not rows or (stuck_ms > _REPLACED_AFTER_MS and self._left_behind < _LEFT_BEHIND_MAX):
+            # PostgreSQL answers, but not on this connection: try another one, a few times at most.
+            self._left_behind += bool(rows)
+            await pending.abandon()
+            self._pending = None
+        return outcome
+
+    def _hear(self, notice: Diagnostic) -> None:
+        if notice.severity_nonlocalized == "WARNING":
+            self._warning = notice.message_primary or "a warning"

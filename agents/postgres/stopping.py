@@ -1,0 +1,88 @@
+"""Stopping PostgreSQL: until no process of it and no shared memory is left (protocol.md, R1, R8).
+
+A postmaster that is gone may leave backends behind, one of which can still acknowledge a commit; and a
+process that was frozen acts on nothing but SIGKILL. Every wait here has a forced alternative.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from functools import partial
+
+from agents.core.steps import StepFailed, StopOutcome
+from agents.postgres.look import is_anything_left
+from agents.postgres.postmaster import PidFile, Postmaster, read_pid_file
+from agents.postgres.processes import is_stopped, processes_of, state_of
+from agents.postgres.server import Server
+from common.timebase import elapsed_ms
+
+_LOOK_EVERY_S = 0.002
+_ORPHANS_GRACE_MS = 100
+_GIVE_UP_MS = 10_000
+_PID_FILE_WITHIN_MS = 300
+
+
+async def stop(server: Server, *, clean: bool, clean_within_ms: int) -> StopOutcome:
+    """The disk may be dead: what kills asks only the kernel."""
+    config = server.config
+    pid_file: PidFile | None = None
+    with suppress(StepFailed):
+        # It is gone after an orderly stop: what it says of the shared memory is read before.
+        pid_file = await server.reading.run(
+            "reading postmaster.pid", _PID_FILE_WITHIN_MS, partial(read_pid_file, config.data_directory)
+        )
+    postmaster = server.postmaster if server.alive else await server.find()
+    await server.close_sessions()
+    if postmaster is not None:
+        postmaster.told_to_stop = True
+        await _stop_postmaster(server, postmaster, clean_within_ms if clean else 0)
+    begun_at = server.clock.now()
+    told = False
+    while await server.ask_kernel(lambda: is_anything_left(config, pid_file)):
+        waited_ms = elapsed_ms(since=begun_at, now=server.clock.now())
+        pids = await _pids(server)
+        if waited_ms > _GIVE_UP_MS:
+            states = ", ".join(f"{pid} ({state_of(pid)})" for pid in pids) or "shared memory is attached"
+            raise StepFailed(f"PostgreSQL can't be stopped: {states}")
+        if waited_ms > _ORPHANS_GRACE_MS or any(map(is_stopped, pids)):
+            _send(pids, signal.SIGKILL)
+        elif not told:
+            _send(pids, signal.SIGQUIT)
+            told = True
+        await asyncio.sleep(_LOOK_EVERY_S)
+    server.primacy = None
+    try:
+        return StopOutcome(clean=(await server.control_data()).clean_shutdown)
+    except StepFailed:  # there is none, or it can't be read
+        return StopOutcome(clean=False)
+
+
+async def _pids(server: Server) -> list[int]:
+    return await server.ask_kernel(partial(processes_of, server.config.data_directory))
+
+
+async def _stop_postmaster(server: Server, postmaster: Postmaster, clean_within_ms: int) -> None:
+    frozen = is_stopped(postmaster.pid)
+    if clean_within_ms > 0 and not frozen:
+        postmaster.send(signal.SIGINT)
+        if await postmaster.gone_within(clean_within_ms):
+            return
+    if not frozen:
+        postmaster.send(signal.SIGQUIT)
+        if await postmaster.gone_within(server.config.die_within_ms):
+            return
+    # Its children too, at once: an orphan must not get one more commit through.
+    pids = await _pids(server)
+    postmaster.send(signal.SIGKILL)
+    _send(pids, signal.SIGKILL)
+    if not await postmaster.gone_within(_GIVE_UP_MS):
+        raise StepFailed(f"the postmaster {postmaster.pid} can't be killed ({state_of(postmaster.pid)})")
+
+
+def _send(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)

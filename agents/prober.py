@@ -1,0 +1,136 @@
+"""The one probe commit, for as long as PostgreSQL is a primary (interfaces.md, "One probe commit").
+
+It feeds what is reported of writing, the deadline (reason b), and the door: clients are let in when
+`opening.may_open` says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import structlog
+
+from agents.core.opening import Acknowledged, may_open
+from agents.core.state import AgentState
+from agents.core.steps import Look, Sight, StepFailed
+from agents.epoch_store import EpochStore
+from agents.facts_keeper import FactsKeeper
+from agents.fencing import Fencing
+from agents.hands import Hands
+from agents.ports import Instance
+from agents.postgres.probe_commit import ProbeOutcome
+from common.assignment import Promote, Serve
+from common.clock import Clock
+from common.lsn import ZERO, Lsn
+from common.profile import Profile
+from common.rule import Rule, RuleKind
+from common.timebase import elapsed_ms
+
+log: Any = structlog.get_logger()
+
+OPENING_EVERY_MS: Final = 20
+
+
+def rule_served(state: AgentState) -> Rule | None:
+    """The rule under which commits of this epoch count; None when the stored order is not to be a primary."""
+    if state.assignment is None or not isinstance(state.assignment.order, Serve | Promote):
+        return None
+    if state.serving_epoch != state.obeyed.epoch or state.sealed_epoch > state.serving_epoch:
+        return None
+    return state.serving_rule
+
+
+class Prober:
+    def __init__(
+        self,
+        *,
+        store: EpochStore,
+        instance: Instance,
+        hands: Hands,
+        keeper: FactsKeeper,
+        fencing: Fencing,
+        clock: Clock,
+        profile: Callable[[], Profile],
+    ) -> None:
+        self._store, self._instance, self._hands, self._keeper = store, instance, hands, keeper
+        self._fencing, self._clock, self._profile = fencing, clock, profile
+        self._wake = asyncio.Event()
+        self._end_of_recovery: tuple[int, Lsn] | None = None
+        self.on_opened: Callable[[], None] = lambda: None
+
+    def wake(self) -> None:
+        """The role or the rule may have changed: probe now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            begun_at = self._clock.now()
+            self._wake.clear()
+            await self._probe_once()
+            # Until the door is open, each millisecond is an outage.
+            waiting = rule_served(self._store.current) is not None and not self._fencing.is_open
+            every_ms = OPENING_EVERY_MS if waiting else self._profile().probe_every_ms
+            left_ms = every_ms - elapsed_ms(since=begun_at, now=self._clock.now())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(left_ms, 5) / 1000):
+                    await self._wake.wait()
+
+    async def _probe_once(self) -> None:
+        state = self._store.current
+        rule = rule_served(state)
+        if rule is None or self._instance.primary_since is None:
+            return
+        generation = self._hands.generation
+        outcome = await self._instance.probe_commit(
+            rule.synchronous_standby_names(state.serving_epoch), self._profile().stalled_after_ms
+        )
+        self._keeper.probed(outcome)
+        if not outcome.acknowledged:
+            return
+        if rule.kind is not RuleKind.ASYNC:
+            self._fencing.extend(begun_at=outcome.begun_at, lease_ms=self._profile().lease_ms)
+        if not self._fencing.is_open:
+            await self._maybe_open(outcome, generation)
+
+    async def _maybe_open(self, outcome: ProbeOutcome, generation: int) -> None:
+        lease_ms = self._profile().lease_ms
+        started_at = self._instance.primary_since
+        if started_at is None or outcome.end_lsn is None:
+            return
+        state = self._store.current
+        promotion = state.promotion
+        switch_lsn = (
+            promotion.switch_lsn if promotion is not None and promotion.epoch == state.serving_epoch else None
+        )
+        try:
+            recovered_lsn = await self._end_of_recovery_lsn(generation)
+            evidence = Acknowledged(outcome.begun_at, outcome.end_lsn)
+            if not may_open(
+                evidence, started_at=started_at, end_of_recovery_lsn=recovered_lsn, switch_lsn=switch_lsn
+            ):
+                return
+            opened = await self._hands.open(
+                generation,
+                lambda: (
+                    rule_served(self._store.current) is not None
+                    and self._fencing.opens(begun_at=outcome.begun_at, lease_ms=lease_ms)
+                ),
+            )
+        except StepFailed as failure:
+            log.warning("door.not_opened", why=str(failure))
+            return
+        if opened:
+            log.info("door.opened", epoch=state.serving_epoch)
+            self.on_opened()
+
+    async def _end_of_recovery_lsn(self, generation: int) -> Lsn:
+        """Of this start; it does not change, so it is looked at once."""
+        known = self._end_of_recovery
+        if known is None or known[0] != generation:
+            sight = await self._hands.perform(Look())
+            assert isinstance(sight, Sight)
+            known = self._end_of_recovery = (generation, sight.end_of_recovery_lsn or ZERO)
+        return known[1]

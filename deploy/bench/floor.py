@@ -1,0 +1,167 @@
+"""The floor of a failover on this machine, now: the same steps on plain PostgreSQL, without any daemon.
+
+    kill         kill -> standbys sealed, end of WAL scanned -> promoted -> first commit through a quorum
+    switchover   clean stop -> the same
+
+No detection, no control plane, no DNS. Every figure of Primacy is quoted with its ratio to this, measured in
+the same run. `python -m deploy.bench.floor [RUNS]` prints it alone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.bench.plain import FENCE, PlainServer, wait_for
+from deploy.lab.programs import Programs, User
+from deploy.lab.run_folder import RunId, make_run_folder, remove_folder
+from deploy.lab.sweep import dismiss_janitor, start_janitor
+
+STEPS = ("stop", "seal", "promote", "quorum", "total")
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """Milliseconds of every run, by kind (`kill`, `switchover`) and step."""
+
+    runs: Mapping[str, Sequence[Mapping[str, float]]]
+
+    def median_ms(self, kind: str, step: str = "total") -> float:
+        return statistics.median(run[step] for run in self.runs[kind])
+
+    def lines(self) -> list[str]:
+        out = []
+        for kind, runs in self.runs.items():
+            steps = ", ".join(f"{step} {self.median_ms(kind, step):.0f}" for step in STEPS if step in runs[0])
+            most = max(run["total"] for run in runs)
+            out.append(f"floor {kind}: {steps} ms (median of {len(runs)}), total at most {most:.0f} ms")
+        return out
+
+
+class FloorBench:
+    """Three servers in a folder of the run; `measure` leaves three again."""
+
+    def __init__(self, folder: Path, bin_directory: Path, user: User) -> None:
+        self._servers = PlainServer.in_folder(folder, ("x", "y", "z"), bin_directory, user)
+
+    def set_up(self) -> None:
+        primary, *standbys = self._servers
+        primary.initialise()
+        primary.lead(*standbys)
+        primary.start()
+        primary.query("SET synchronous_commit = local")
+        primary.query("CREATE TABLE floor (n serial PRIMARY KEY)")
+        for standby in standbys:
+            self._attach_clone(primary, standby)
+        self._wait_streaming(primary, len(standbys))
+
+    def measure(self, kind: str) -> dict[str, float]:
+        primary, *standbys = self._servers
+        primary.query("SET synchronous_commit = on")
+        for _ in range(20):
+            primary.query("INSERT INTO floor DEFAULT VALUES")
+        for standby in standbys:  # the connections that an agent keeps warm
+            standby.query("SELECT 1")
+        taken: dict[str, float] = {}
+        began_at_s = time.monotonic()
+        if kind == "switchover":
+            primary.query("CHECKPOINT")  # happens before the writing stops, as in a real switchover
+            began_at_s = time.monotonic()
+            primary.stop(signal.SIGINT)
+        else:
+            os.kill(primary.postmaster(), signal.SIGKILL)
+        taken["stop"] = _ms_since(began_at_s)
+        with ThreadPoolExecutor(len(standbys)) as pool:
+            step_at_s = time.monotonic()
+            ends = list(pool.map(PlainServer.seal, standbys))
+            taken["seal"] = _ms_since(step_at_s)
+        order = sorted(zip(ends, standbys, strict=True), key=lambda pair: _lsn(pair[0]), reverse=True)
+        candidate, *others = (server for _, server in order)
+        step_at_s = time.monotonic()
+        timeline = candidate.promote()
+        taken["promote"] = _ms_since(step_at_s)
+        step_at_s = time.monotonic()
+        for other in others:
+            candidate.query(f"SELECT pg_create_physical_replication_slot('{other.name}')")
+            other.take_history(candidate, timeline)
+            other.follow(candidate)
+            other.reload()
+        candidate.lead(*others)
+        candidate.reload()
+        wait_for(lambda: candidate.query("SHOW synchronous_standby_names") != FENCE, every_s=0.0005)
+        candidate.query("SET synchronous_commit = on")
+        candidate.query("INSERT INTO floor DEFAULT VALUES")
+        taken["quorum"] = _ms_since(step_at_s)
+        taken["total"] = _ms_since(began_at_s)
+        assert timeline > 1
+        self._make_whole(primary, candidate, others)
+        return taken
+
+    def close(self) -> None:
+        for server in self._servers:
+            if server.data.exists():
+                server.stop(signal.SIGQUIT)
+
+    def _make_whole(self, old: PlainServer, candidate: PlainServer, others: list[PlainServer]) -> None:
+        old.stop(signal.SIGKILL)
+        self._attach_clone(candidate, old)
+        candidate.lead(*others, old)
+        candidate.reload()
+        self._servers = [candidate, *others, old]
+        self._wait_streaming(candidate, len(others) + 1)
+
+    def _attach_clone(self, primary: PlainServer, standby: PlainServer) -> None:
+        standby.disconnect()
+        primary.query(f"SELECT pg_create_physical_replication_slot('{standby.name}', true)")
+        standby.clone_from(primary)
+        standby.follow(primary)
+        standby.start()
+
+    def _wait_streaming(self, primary: PlainServer, count: int) -> None:
+        counting = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
+        wait_for(lambda: primary.query(counting) == count)
+
+
+def measure_floor(folder: Path, bin_directory: Path, user: User, *, runs: int = 5) -> Floor:
+    bench = FloorBench(folder, bin_directory, user)
+    try:
+        bench.set_up()
+        found = {kind: [bench.measure(kind) for _ in range(runs)] for kind in ("kill", "switchover")}
+    finally:
+        bench.close()
+    return Floor(found)
+
+
+def _lsn(text: str) -> int:
+    high, low = text.split("/")
+    return (int(high, 16) << 32) + int(low, 16)
+
+
+def _ms_since(at_s: float) -> float:
+    return (time.monotonic() - at_s) * 1000
+
+
+def main(words: list[str]) -> int:
+    run = RunId.of_this_process()
+    folder = make_run_folder(run)
+    janitor = start_janitor(run)
+    try:
+        programs = Programs.discover()
+        runs = int(words[0]) if words else 5
+        floor = measure_floor(folder, programs.postgres_bin, programs.postgres_user, runs=runs)
+    finally:
+        remove_folder(folder)
+        dismiss_janitor(janitor)
+    print("\n".join(floor.lines()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

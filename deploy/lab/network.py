@@ -1,0 +1,41 @@
+"""What both wirings of a lab offer: a place for each host to run its processes in, and a link to cut."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from deploy.lab.fleet import Host
+from deploy.lab.processes import Marks
+
+
+class Network(Protocol):
+    cuts_links: bool
+    """Whether a lost host falls silent at once. Without it a lost host is only frozen, and is labelled so."""
+
+    def build(self) -> None: ...
+
+    def remove(self) -> None: ...
+
+    def entering(self, host: Host, *, uid: int, gid: int) -> list[str]:
+        """What to put before a command so that it runs on the host as that user."""
+        ...
+
+    def marks(self, host: Host) -> Marks: ...
+
+    def cut(self, host: Host) -> None:
+        """From now on no packet leaves or reaches the host."""
+        ...
+
+    def heal(self, host: Host) -> None: ...
+
+    def forget(self, host: Host) -> None:
+        """Drop what the kernel still knows of a dead host, its sockets first of all."""
+        ...
+
+    def renew(self, host: Host) -> None:
+        """Give a forgotten host a new, empty network."""
+        ...
+
+    def ends_seen(self, host: Host) -> int | None:
+        """How many TCP segments with FIN or RST the host has sent so far; None where nobody counts."""
+        ...

@@ -1,0 +1,99 @@
+"""From one version of the record to what each member is asked (protocol.md, R7).
+
+Pure: a function of the record and its revision, and of nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from common.assignment import (
+    AnyOrder,
+    Assignment,
+    Follow,
+    Initialise,
+    Promote,
+    Rebuild,
+    Seal,
+    Serve,
+    Upstream,
+    Version,
+    Wait,
+)
+from common.ids import slot_name
+from orchestrator.core.record import MemberRecord, Phase, Record
+
+
+def assignments(record: Record, revision: int) -> tuple[Assignment, ...]:
+    """One for each member that the record knows an incarnation of, and has something to say to."""
+    return tuple(
+        Assignment(
+            cluster=record.cluster,
+            member=member.name,
+            incarnation=member.incarnation,
+            number=member.number,
+            version=Version(record.epoch, revision),
+            system_identifier=record.system_identifier,
+            order=order,
+        )
+        for member in record.members
+        if member.incarnation is not None and (order := _order(record, member)) is not None
+    )
+
+
+def _order(record: Record, member: MemberRecord) -> AnyOrder | None:
+    match record.phase:
+        case Phase.INITIALISING:
+            return Initialise() if member.name == record.primary else Wait()
+        case Phase.SEALING:
+            if record.handover is not None and record.handover.waiting:
+                # The others go on streaming what the primary still sends while it drains.
+                return Seal(drain=True) if member.name == record.primary else None
+            return Seal()
+        case Phase.PROMOTING:
+            return _promote(record) if member.name == record.candidate else Seal()
+        case Phase.STABLE:
+            return _serve(record) if member.name == record.primary else _follow(record, member)
+        case unknown:
+            assert_never(unknown)
+
+
+def _slots(record: Record, primary: MemberRecord) -> tuple[str, ...]:
+    """For all members, of the epoch (R5, R12)."""
+    return tuple(
+        slot_name(m.name, m.number, record.epoch)
+        for m in record.members
+        if m.number and m.name != primary.name
+    )
+
+
+def _promote(record: Record) -> Promote:
+    assert record.candidate is not None
+    assert record.candidate_position is not None
+    return Promote(
+        timeline=record.timeline_max,
+        position=record.candidate_position,
+        rule=record.rule,
+        slots=_slots(record, record.the(record.candidate)),
+    )
+
+
+def _serve(record: Record) -> Serve:
+    assert record.primary is not None
+    rule = record.rule
+    if record.target is not None and len(record.rules) == 2:
+        rule = next(r for r in record.rules if r != record.target)
+    return Serve(record.timeline, rule, record.target, _slots(record, record.the(record.primary)))
+
+
+def _follow(record: Record, member: MemberRecord) -> Follow:
+    assert record.primary is not None
+    upstream = record.the(record.primary)
+    rebuild = None
+    if member.rebuild is not None:
+        rebuild = Rebuild(member.rebuild)
+    elif member.rebuild_empty:
+        rebuild = Rebuild(None)
+    return Follow(
+        Upstream(upstream.name, upstream.address, upstream.port), record.timeline, record.history, rebuild
+    )

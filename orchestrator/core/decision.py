@@ -1,0 +1,44 @@
+"""What to do now, and why (style.md, section 3.2).
+
+Pure. The shell saves the record BEFORE it delivers an assignment or performs an effect.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.assignment import Assignment
+from common.ids import MemberName
+from orchestrator.core.effects import Effect
+from orchestrator.core.reasons import Because, Ranking
+from orchestrator.core.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A lease that may be acknowledged to this member's beats, for this epoch alone ("Staying up" a).
+
+    Ingress sends it only with a proof of the election sent at most V ago and checked after the beat
+    arrived. It stands from the moment of the decision: one that leaves the epoch grants nothing, before
+    SEALING is even sent to etcd.
+    """
+
+    member: MemberName
+    epoch: int
+    lease_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    reasons: tuple[Because, ...]
+    """Never empty, also when nothing is done."""
+    record: Record | None = None
+    """None: nothing to save."""
+    assignments: tuple[Assignment, ...] = ()
+    """Of the record as it is saved now. When `record` is set they are empty: the turn after the save
+    delivers them, because they carry its revision."""
+    effects: tuple[Effect, ...] = ()
+    ranking: Ranking | None = None
+    grant: Grant | None = None
+    again_at_us: int | None = None
+    """An Instant: decide again then, if nothing happens before."""

@@ -1,0 +1,197 @@
+"""What is wrong with the primary, by which evidence? (protocol.md, "When to try")
+
+Pure. A combination of signs has a name. Suspicion comes before a verdict, a verdict needs witnesses,
+and an observer for whom everything went quiet at once doubts itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from common.facts import PostgresState, WriteState
+from common.ids import MemberName
+from common.profile import Profile
+from common.timebase import Instant, before_ms, elapsed_ms
+from orchestrator.core.events import ProbeAnswer
+from orchestrator.core.liveness import Liveness, classify, threshold_ms
+from orchestrator.core.reach import answers
+from orchestrator.core.reasons import Because, Reason
+from orchestrator.core.record import Record
+from orchestrator.core.view import ClusterView, MemberView, Suspicion
+
+
+class Diagnosis(StrEnum):
+    HEALTHY = "Healthy"
+    WARMING_UP = "WarmingUp"
+    STARTING = "PrimaryStarting"
+    SUSPECTED = "PrimarySuspected"
+    CRASHED = "PrimaryCrashed"
+    HOST_LOST = "PrimaryHostLost"
+    CANT_WRITE = "PrimaryCantWrite"
+    REBUILT = "PrimaryRebuilt"
+    AGENT_LOST = "AgentLost"
+    CONTROL_PATH_CUT = "ControlPathCut"
+    OBSERVER_ISOLATED = "ObserverIsolated"
+    QUORUM_AT_RISK = "QuorumAtRisk"
+
+
+FAILS_OVER = frozenset({Diagnosis.CRASHED, Diagnosis.HOST_LOST, Diagnosis.CANT_WRITE, Diagnosis.REBUILT})
+"""The diagnoses that leave the epoch, where R1's condition is met."""
+
+_START_PATIENCE_MS = 10_000
+"""How long a primary that this node has not seen running may take to start before it counts as crashed."""
+_HEARD_LATER_MS = 150
+"""A witness disagrees only if it heard clearly after we did: the last words take their time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    diagnosis: Diagnosis
+    because: tuple[Because, ...]
+    suspect: MemberName | None = None
+    """Silent for longer than the threshold: the witnesses are to be asked."""
+
+
+def diagnose(record: Record, view: ClusterView, now: Instant, profile: Profile) -> Finding:
+    assert record.primary is not None
+    name = record.primary
+    seen = view.member(name)
+    live = classify(seen, now, profile, expected_every_ms=profile.beat_primary_every_ms)
+    if live is Liveness.NEVER_HEARD:
+        return _never_heard(name, view, now, profile)
+    if live is Liveness.SILENT:
+        return _silent(name, seen, record, view, now, profile)
+    return _speaking(name, seen, record, view, now, profile, live)
+
+
+def _never_heard(name: MemberName, view: ClusterView, now: Instant, profile: Profile) -> Finding:
+    assert view.listening_since is not None
+    listening_ms = elapsed_ms(since=view.listening_since, now=now)
+    if listening_ms < 2 * profile.suspect_ceiling_ms:
+        return Finding(
+            Diagnosis.WARMING_UP, (Because(Reason.WARMING_UP, name, f"listening for {listening_ms} ms"),)
+        )
+    if view.suspicion is None or view.suspicion.member != name:
+        because = Because(Reason.PRIMARY_SUSPECTED, name, f"never heard in {listening_ms} ms of listening")
+        return Finding(Diagnosis.SUSPECTED, (because,), suspect=name)
+    return _verdict(
+        name, view.member(name), view.suspicion, view, now, profile, f"never heard in {listening_ms} ms"
+    )
+
+
+def _silent(
+    name: MemberName, seen: MemberView, record: Record, view: ClusterView, now: Instant, profile: Profile
+) -> Finding:
+    assert seen.heard_at is not None
+    silence_ms = elapsed_ms(since=seen.heard_at, now=now)
+    limit_ms = threshold_ms(seen, profile, expected_every_ms=profile.beat_primary_every_ms)
+    measured = f"silent for {silence_ms} ms, the threshold is {limit_ms} ms"
+    others = [m.name for m in record.members if m.name != name and view.member(m.name).heard_at is not None]
+    if others and not any(answers(view.member(other), now, profile) for other in others):
+        text = f"{measured}; but nobody else of the cluster is heard either"
+        return Finding(
+            Diagnosis.OBSERVER_ISOLATED, (Because(Reason.OBSERVER_DOUBTS_ITSELF, name, text),), suspect=name
+        )
+    if view.suspicion is None or view.suspicion.member != name:
+        return Finding(
+            Diagnosis.SUSPECTED, (Because(Reason.PRIMARY_SUSPECTED, name, measured),), suspect=name
+        )
+    return _verdict(name, seen, view.suspicion, view, now, profile, measured)
+
+
+def _verdict(
+    name: MemberName,
+    seen: MemberView,
+    suspicion: Suspicion,
+    view: ClusterView,
+    now: Instant,
+    profile: Profile,
+    measured: str,
+) -> Finding:
+    last_at = seen.heard_at if seen.heard_at is not None else Instant(0)
+    elsewhere = suspicion.heard_elsewhere_at
+    if (
+        elsewhere is not None
+        and elsewhere >= before_ms(now, profile.suspect_floor_ms)
+        and elsewhere > last_at
+    ):
+        age_ms = elapsed_ms(since=elsewhere, now=now)
+        text = f"{measured}; another control node heard it {age_ms} ms ago"
+        return Finding(
+            Diagnosis.CONTROL_PATH_CUT, (Because(Reason.CONTROL_PATH_CUT, name, text),), suspect=name
+        )
+    if suspicion.sql in (ProbeAnswer.PRIMARY, ProbeAnswer.STANDBY):
+        text = f"{measured}; but its PostgreSQL answers our own query"
+        return Finding(Diagnosis.AGENT_LOST, (Because(Reason.AGENT_LOST, name, text),), suspect=name)
+    witness = _streaming_witness(name, last_at, view)
+    if witness is not None:
+        text = f"{measured}; but {witness[0]} received from it {elapsed_ms(since=witness[1], now=now)} ms ago"
+        return Finding(Diagnosis.AGENT_LOST, (Because(Reason.WITNESS_DISAGREES, name, text),), suspect=name)
+    waited_ms = elapsed_ms(since=suspicion.since, now=now)
+    complete = not suspicion.awaiting and suspicion.sql is not None
+    if not complete and waited_ms < profile.confirm_within_ms:
+        return Finding(
+            Diagnosis.SUSPECTED, (Because(Reason.PRIMARY_SUSPECTED, name, measured),), suspect=name
+        )
+    sql = (
+        "its PostgreSQL refuses connections"
+        if suspicion.sql is ProbeAnswer.REFUSED
+        else "its PostgreSQL does not answer"
+    )
+    text = f"{measured}; {sql}; no other control node and no standby heard from it since"
+    return Finding(Diagnosis.HOST_LOST, (Because(Reason.PRIMARY_HOST_LOST, name, text),), suspect=name)
+
+
+def _streaming_witness(
+    name: MemberName, last_at: Instant, view: ClusterView
+) -> tuple[MemberName, Instant] | None:
+    """A standby whose receiver got something clearly after the primary's last words to us."""
+    for other in sorted(view.members):
+        member = view.members[other]
+        if other == name or member.facts is None or member.heard_at is None:
+            continue
+        if not member.facts.receiver_alive or member.facts.received_age_ms is None:
+            continue
+        received_at = before_ms(member.heard_at, member.facts.received_age_ms)
+        if received_at > last_at + _HEARD_LATER_MS * 1000:
+            return other, received_at
+    return None
+
+
+def _speaking(
+    name: MemberName,
+    seen: MemberView,
+    record: Record,
+    view: ClusterView,
+    now: Instant,
+    profile: Profile,
+    live: Liveness,
+) -> Finding:
+    facts = seen.facts
+    assert facts is not None
+    if not seen.is_current(record.the(name)):
+        text = "its agent speaks as another incarnation: its state or its data directory was lost"
+        return Finding(Diagnosis.REBUILT, (Because(Reason.PRIMARY_REBUILT, name, text),))
+    if not facts.postmaster_alive or facts.postgres in (PostgresState.STOPPED, PostgresState.ABSENT):
+        return _down(name, seen, record, view, now)
+    if facts.write_state is WriteState.STALLED:
+        age_ms = facts.write_age_ms
+        if age_ms is not None and age_ms >= profile.stalled_after_ms:
+            text = f"no commit was flushed for {age_ms} ms, the limit is {profile.stalled_after_ms} ms"
+            return Finding(Diagnosis.CANT_WRITE, (Because(Reason.PRIMARY_CANT_WRITE, name, text),))
+    if facts.write_state is WriteState.WAITING:
+        text = f"commits wait for voters ({record.rule})"
+        return Finding(Diagnosis.QUORUM_AT_RISK, (Because(Reason.PRIMARY_HEALTHY, name, text),))
+    reason = Reason.PRIMARY_LATE if live is Liveness.LATE else Reason.PRIMARY_HEALTHY
+    return Finding(Diagnosis.HEALTHY, (Because(reason, name),))
+
+
+def _down(name: MemberName, seen: MemberView, record: Record, view: ClusterView, now: Instant) -> Finding:
+    since_ms = elapsed_ms(since=view.phase_since, now=now)
+    if seen.seen_primary_epoch == record.epoch or since_ms >= _START_PATIENCE_MS:
+        text = "its agent says that the postmaster is gone"
+        return Finding(Diagnosis.CRASHED, (Because(Reason.PRIMARY_CRASHED, name, text),))
+    return Finding(
+        Diagnosis.STARTING, (Because(Reason.WARMING_UP, name, f"not running yet, for {since_ms} ms"),)
+    )

@@ -1,0 +1,126 @@
+"""The record's members: in step with the specification, and with the incarnations that speak (R7, R13).
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from common.facts import PostgresState
+from orchestrator.core.effects import Story
+from orchestrator.core.lineage_check import misfits
+from orchestrator.core.reasons import Because, Reason
+from orchestrator.core.record import MemberRecord, Phase, Record
+from orchestrator.core.spec import ClusterSpec, MemberSpec
+from orchestrator.core.view import ClusterView
+
+Change = tuple[Record, Because, Story | None]
+
+
+def from_spec(wanted: MemberSpec) -> MemberRecord:
+    return MemberRecord(
+        name=wanted.name,
+        address=wanted.address,
+        addresses=wanted.addresses,
+        port=wanted.port,
+        site=wanted.site,
+        priority=wanted.priority,
+        nofailover=wanted.nofailover,
+    )
+
+
+def synced_with_spec(record: Record, spec: ClusterSpec) -> Change | None:
+    """New members join without an incarnation; addresses and preferences follow. Nobody is removed while a
+    rule, or a prior without a bound, names it (R13), nor the primary."""
+    members: list[MemberRecord] = []
+    changes: list[str] = []
+    for member in record.members:
+        wanted = spec.member(member.name)
+        if wanted is None:
+            if member.name == record.primary or record.is_voter_or_named(member.voter):
+                members.append(replace(member, nofailover=True))
+                if not member.nofailover:
+                    changes.append(f"{member.name} leaves as soon as no rule names it")
+            else:
+                changes.append(f"{member.name} left")
+            continue
+        fresh = from_spec(wanted)
+        synced = replace(
+            fresh,
+            number=member.number,
+            incarnation=member.incarnation,
+            rebuild=member.rebuild,
+            rebuild_empty=member.rebuild_empty,
+        )
+        if synced != member:
+            changes.append(f"{member.name} changed")
+        members.append(synced)
+    known = {member.name for member in record.members}
+    for wanted in spec.members:
+        if wanted.name not in known:
+            members.append(from_spec(wanted))
+            changes.append(f"{wanted.name} joined")
+    if not changes:
+        return None
+    text = ", ".join(changes)
+    # A member that leaves takes its number along: it is not given again.
+    gone = [m.number for m in record.members if spec.member(m.name) is None]
+    number_max = max([record.number_max, *gone])
+    return (
+        replace(record, members=tuple(members), number_max=number_max),
+        Because(Reason.MEMBERSHIP_CHANGED, None, text),
+        Story(record.epoch, "membership", text),
+    )
+
+
+def adoptions(record: Record, view: ClusterView) -> Iterator[Change]:
+    """An incarnation that speaks and that the record does not know gets the next number (R7, R13)."""
+    for member in record.members:
+        facts = view.member(member.name).facts
+        if facts is None or facts.incarnation == member.incarnation:
+            continue
+        if record.system_identifier and facts.system_identifier not in ("", record.system_identifier):
+            continue  # another cluster's data directory: shown in the status, never adopted
+        # One that came anew may bear the name of one that left: it goes on above all numbers that left.
+        number = 1 + (member.number or record.number_max)
+        adopted = replace(
+            member, number=number, incarnation=facts.incarnation, rebuild=None, rebuild_empty=False
+        )
+        record = record.with_member(adopted)
+        text = f"{member.name} speaks as a new incarnation: {number}"
+        yield (
+            record,
+            Because(Reason.INCARNATION_ADOPTED, member.name, text),
+            Story(record.epoch, "adopted", text, member=member.name),
+        )
+
+
+def rebuilds(record: Record, view: ClusterView) -> Iterator[Change]:
+    """Leave to rebuild a member that can't attach as it is; never one that a rule or an open prior names."""
+    if record.phase is not Phase.STABLE:
+        return
+    for member in record.members:
+        facts = view.member(member.name).facts
+        if facts is None or member.name == record.primary or facts.incarnation != member.incarnation:
+            continue
+        if not facts.rebuild_needed or record.is_voter_or_named(member.voter):
+            continue
+        if facts.postgres in (PostgresState.ABSENT, PostgresState.HALF):
+            if member.rebuild_empty:
+                continue
+            changed = replace(member, rebuild_empty=True, rebuild=None)
+            text = f"{member.name} is cloned: {facts.rebuild_needed}"
+        else:
+            end = facts.end_of_wal
+            if end is None or member.rebuild == end or not misfits(end, record.timeline, record.history):
+                continue
+            changed = replace(member, rebuild=end, rebuild_empty=False)
+            text = f"{member.name} is rebuilt, throwing away what lies above the fork: {facts.rebuild_needed}"
+        record = record.with_member(changed)
+        yield (
+            record,
+            Because(Reason.REBUILD_ALLOWED, member.name, text),
+            Story(record.epoch, "rebuilding", text, member=member.name),
+        )

@@ -1,0 +1,26 @@
+"""The next record with why, and what to tell people once it was saved.
+
+Pure. What the phases hand to `decide.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.core.effects import Effect
+from orchestrator.core.reasons import Because, Ranking
+from orchestrator.core.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    reasons: tuple[Because, ...]
+    record: Record | None = None
+    effects: tuple[Effect, ...] = ()
+    """With a record: performed after it was saved."""
+    ranking: Ranking | None = None
+    again_after_ms: int | None = None
+    answered: tuple[str, ...] = ()
+    """Operations that were asked for and are answered by this."""
+    told: tuple[str, ...] = ()
+    """Stories that this tells, so that they are told once."""

@@ -1,0 +1,127 @@
+"""R6 as the leader sees it: begin, finish, turn back; and settling (R5).
+
+Pure. The primary's part is agents/core/recipe_serve.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from common.ids import parse_application_name
+from common.lsn import ZERO
+from common.profile import Profile
+from common.rule import Rule, next_step
+from common.timebase import Instant, elapsed_ms
+from orchestrator.core.effects import Story
+from orchestrator.core.members import Change
+from orchestrator.core.reasons import Because, Reason
+from orchestrator.core.record import Record
+from orchestrator.core.spec import ClusterSpec
+from orchestrator.core.stories import serves
+from orchestrator.core.view import ClusterView
+from orchestrator.core.wanted import primary_answers, streaming_voters, wanted_rule
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Nothing is begun, for a reason that people should see."""
+
+    because: tuple[Because, ...]
+
+
+def settled(record: Record, view: ClusterView) -> Change | None:
+    """k of V of R_new have flushed the first record of the new timeline: `prior` is emptied (R5)."""
+    if not record.prior or len(record.rules) != 1:
+        return None
+    assert record.primary is not None
+    seen = view.member(record.primary)
+    facts = seen.facts
+    if facts is None or not seen.is_current(record.the(record.primary)) or facts.obeyed.epoch != record.epoch:
+        return None
+    done = facts.promotion
+    if done is None or done.epoch != record.epoch or done.first_commit_lsn == ZERO:
+        return None
+    have = 0
+    for peer in facts.peers:
+        parsed = parse_application_name(peer.application_name)
+        if parsed is None or parsed[2] != record.epoch or peer.flushed_lsn < done.first_commit_lsn:
+            continue
+        have += any((v.member, v.number) == parsed[:2] for v in record.rule.voters)
+    if have < record.rule.k:
+        return None
+    text = f"{have} of {record.rule} flushed {done.first_commit_lsn}, the first commit of timeline {record.timeline}"
+    return (
+        replace(record, prior=()),
+        Because(Reason.SETTLED, None, text),
+        Story(record.epoch, "settled", text),
+    )
+
+
+def finished(record: Record, view: ClusterView) -> Change | None:
+    """(5): confirmed under a version of the record that listed this very change."""
+    if record.target is None:
+        return None
+    assert record.primary is not None
+    seen = view.member(record.primary)
+    confirmation = seen.facts.rule_confirmation if seen.facts is not None else None
+    if confirmation is None or not seen.is_current(record.the(record.primary)):
+        return None
+    version = confirmation.version
+    if version.epoch != record.epoch or not view.change_revision <= version.revision <= view.revision:
+        return None
+    text = f"the rule is {record.target}; barrier {confirmation.barrier_lsn} passed"
+    done = replace(record, rules=(record.target,), target=None, prior=())
+    return done, Because(Reason.RULE_CHANGE_FINISHED, None, text), Story(record.epoch, "rule", text)
+
+
+def turned_back(record: Record, view: ClusterView, now: Instant, profile: Profile) -> Change | None:
+    """A change whose new voters went away again: `target` becomes the other rule, the same steps follow."""
+    if record.target is None or len(record.rules) != 2:
+        return None
+    if elapsed_ms(since=view.change_since, now=now) < 2 * profile.voter_lost_ms:
+        return None
+    primary = primary_answers(record, view, now)
+    if primary is None:
+        return None
+    streaming = set(streaming_voters(record, primary))
+    other = next(rule for rule in record.rules if rule != record.target)
+
+    def reachable(rule: Rule) -> bool:
+        return len(streaming & set(rule.voters)) >= rule.k
+
+    if reachable(record.target) or not reachable(other):
+        return None
+    text = f"{record.target} can't be reached, its voters do not stream: back to {other}"
+    return (
+        replace(record, target=other),
+        Because(Reason.RULE_CHANGE_TURNED_BACK, None, text),
+        Story(record.epoch, "rule turned back", text),
+    )
+
+
+def begun(
+    record: Record, view: ClusterView, spec: ClusterSpec, now: Instant, profile: Profile
+) -> Change | Waits | None:
+    """(1): one step towards what is wanted, while the primary answers."""
+    if record.target is not None or _first_write_is_near(record, view, now, profile):
+        return None
+    wanted = wanted_rule(record, view, spec, now, profile)
+    if wanted is None:
+        return None
+    step = next_step(record.rule, wanted.rule)
+    if step is None:
+        return Waits(wanted.because) if wanted.because else None
+    text = f"from {record.rule} to {step}" + (f", on the way to {wanted.rule}" if step != wanted.rule else "")
+    changed = replace(record, rules=(record.rule, step), target=step)
+    return changed, Because(Reason.RULE_CHANGE_BEGUN, None, text), Story(record.epoch, "rule change", text)
+
+
+def _first_write_is_near(record: Record, view: ClusterView, now: Instant, profile: Profile) -> bool:
+    """The rule can be met and no write was acknowledged in this epoch yet: a change now, which ends
+    walsenders (R6), would only keep the clients waiting. Bounded: the write may never be heard of."""
+    primary = primary_answers(record, view, now)
+    if primary is None or not record.rule.waits or serves(record, primary):
+        return False
+    if elapsed_ms(since=view.phase_since, now=now) >= profile.voter_lost_ms:
+        return False
+    return len(set(streaming_voters(record, primary)) & set(record.rule.voters)) >= record.rule.k

@@ -1,0 +1,129 @@
+"""What this control node knows of a cluster, from what it heard itself.
+
+Pure and frozen. Nothing here is authoritative (that is the record); it is warm on every control
+node, leading or not, and starts empty with the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from common.assignment import Version
+from common.facts import NO_VERSION, Facts, PostgresState
+from common.ids import MemberName
+from common.timebase import Instant
+from orchestrator.core.events import FailoverAsked, ProbeAnswer, SwitchoverAsked
+from orchestrator.core.names import WantedNames
+from orchestrator.core.record import MemberRecord, Record
+from orchestrator.core.spec import ClusterSpec
+
+BEGINNING = Instant(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """When the member's probe commits were acknowledged, by this node's clock."""
+
+    last_at: Instant | None = None
+    last_epoch: int = 0
+    first_at: Instant | None = None
+    """The first one acknowledged in `first_epoch`."""
+    first_epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MemberView:
+    name: MemberName
+    facts: Facts | None = None
+    """The newest report, its fast fields refreshed by beats."""
+    heard_at: Instant | None = None
+    """Anything at all came from it."""
+    facts_at: Instant | None = None
+    """A whole report came."""
+    boot_id: int = 0
+    gap_us: int = 0
+    """Smoothed time between beats, plus four times its smoothed deviation is the adaptive threshold."""
+    gap_deviation_us: int = 0
+    seen_primary_epoch: int = 0
+    """The epoch in which this node saw it running as a primary."""
+    writes: Writes = Writes()
+    streaming_at: Mapping[str, Instant] = field(default_factory=lambda: MappingProxyType({}))
+    """Of a primary: when it last reported each application_name as streaming."""
+
+    @property
+    def postgres(self) -> PostgresState:
+        return PostgresState.UNKNOWN if self.facts is None else self.facts.postgres
+
+    def is_current(self, member: MemberRecord) -> bool:
+        """Whether its reports come from the incarnation in the record."""
+        return self.facts is not None and self.facts.incarnation == member.incarnation
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """A primary that was silent for longer than the threshold, and what the witnesses say."""
+
+    member: MemberName
+    since: Instant
+    asked_at: Instant
+    """The witnesses are asked again now and then while it lasts."""
+    awaiting: frozenset[str]
+    """Control nodes that have not answered yet."""
+    heard_elsewhere_at: Instant | None = None
+    """The newest beat that another control node says it heard, by this node's clock."""
+    sql: ProbeAnswer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What is known of DNS."""
+
+    confirmed: WantedNames | None = None
+    confirmed_at: Instant | None = None
+    superseded_by: int = 0
+    """A higher epoch that was found there; 0: none."""
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Leading:
+    term: int
+    since: Instant
+    etcd_cluster_id: int
+    other_nodes: tuple[str, ...]
+    highest_seen: Version = NO_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    members: Mapping[MemberName, MemberView] = field(default_factory=lambda: MappingProxyType({}))
+    spec: ClusterSpec | None = None
+    record: Record | None = None
+    revision: int = 0
+    record_known: bool = False
+    """The record was read in this term (it may be that there is none)."""
+    phase_since: Instant = BEGINNING
+    """Since when this node has known the record to be in this phase of this epoch."""
+    change_revision: int = 0
+    """The revision at which this node first saw the present (rules, target)."""
+    change_since: Instant = BEGINNING
+    listening_since: Instant | None = None
+    leading: Leading | None = None
+    suspicion: Suspicion | None = None
+    sealed_enough_at: Instant | None = None
+    names: Names = Names()
+    asked: tuple[SwitchoverAsked | FailoverAsked, ...] = ()
+    told: frozenset[str] = frozenset()
+    """Stories of this epoch that were told already."""
+
+    def member(self, name: MemberName) -> MemberView:
+        return self.members.get(name) or MemberView(name)
+
+    def with_member(self, member: MemberView) -> ClusterView:
+        return replace(self, members=MappingProxyType({**self.members, member.name: member}))
+
+    @property
+    def version(self) -> Version:
+        return NO_VERSION if self.record is None else Version(self.record.epoch, self.revision)

@@ -1,0 +1,1 @@
+"""What goes out: assignments to agents, DNS, alerts."""

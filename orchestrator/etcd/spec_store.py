@@ -1,0 +1,123 @@
+"""Specifications: what people asked for, and the feed by which a leader learns of it at once.
+
+Saving one is a person's act: it is compared with what that person has read, not with anybody's term.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing
+from types import MappingProxyType
+
+import structlog
+
+from common.clock import Clock
+from common.errors import NotDelivered, Refused
+from common.timebase import elapsed_ms
+from orchestrator.etcd.client import Client
+from orchestrator.etcd.keyspace import Keyspace
+from orchestrator.etcd.swap import swap
+from orchestrator.etcd.transaction import prefix_end
+from orchestrator.etcd.watch import Alive, Change, Changes, Relist
+from orchestrator.ports import ClusterIdChanged, StoredSpec
+from protos import etcd_pb2 as pb
+
+log = structlog.get_logger()
+
+_RELIST_EVERY_MS = 30_000
+"""The feed lists anew this often even when nothing seems wrong: what a bug anywhere hid is cured then."""
+_RETRY_EVERY_MS = 200
+
+
+class EtcdSpecStore:
+    def __init__(
+        self, client: Client, keys: Keyspace, clock: Clock, *, relist_every_ms: int = _RELIST_EVERY_MS
+    ) -> None:
+        self._client, self._keys, self._clock = client, keys, clock
+        self._relist_every_ms = relist_every_ms
+
+    async def load(self, cluster: str) -> StoredSpec | None:
+        found = await self._client.get(self._keys.spec(cluster))
+        return None if found is None else StoredSpec(cluster, found.value, found.mod_revision)
+
+    async def save(self, cluster: str, body: bytes, expected_mod_revision: int) -> int:
+        return await swap(
+            self._client,
+            self._clock,
+            key=self._keys.spec(cluster),
+            body=body,
+            expected=expected_mod_revision,
+            term=None,
+        )
+
+    async def load_all(self) -> Mapping[str, StoredSpec]:
+        specs, _ = await self._list()
+        return MappingProxyType(specs)
+
+    def feed(self) -> AbstractAsyncContextManager[AsyncIterator[Mapping[str, StoredSpec]]]:
+        return aclosing(self._snapshots())
+
+    async def _snapshots(self) -> AsyncGenerator[Mapping[str, StoredSpec], None]:
+        told: dict[str, StoredSpec] | None = None
+        while True:
+            try:
+                specs, revision = await self._list()
+                if specs != told:
+                    told = dict(specs)
+                    yield MappingProxyType(specs)
+                listed_at = self._clock.now()
+                async with aclosing(
+                    self._client.watch(self._keys.clusters, prefix=True, start_revision=revision + 1)
+                ) as events:
+                    async for event in events:
+                        match event:
+                            case Changes(changes):
+                                specs = self._folded(specs, changes)
+                                if specs != told:
+                                    told = dict(specs)
+                                    yield MappingProxyType(specs)
+                            case Alive():
+                                if elapsed_ms(since=listed_at, now=self._clock.now()) > self._relist_every_ms:
+                                    break
+                            case Relist(reason=reason, compact_revision=compacted):
+                                log.info("specs.listed_anew", reason=reason, compacted=compacted)
+                                break
+                continue
+            except ClusterIdChanged:
+                raise
+            except (NotDelivered, Refused) as error:
+                log.warning("specs.feed_interrupted", error=str(error))
+            await asyncio.sleep(_RETRY_EVERY_MS / 1000)
+
+    def _folded(self, specs: Mapping[str, StoredSpec], changes: tuple[Change, ...]) -> dict[str, StoredSpec]:
+        folded = dict(specs)
+        for change in changes:
+            cluster = self._keys.cluster_of_spec(change.key)
+            if cluster is None:
+                continue
+            if change.now is None:
+                folded.pop(cluster, None)
+            else:
+                folded[cluster] = StoredSpec(cluster, change.now.value, change.now.mod_revision)
+        return folded
+
+    async def _list(self) -> tuple[dict[str, StoredSpec], int]:
+        """All specifications as of one revision: from cluster to cluster, past their records and history."""
+        specs: dict[str, StoredSpec] = {}
+        prefix = self._keys.clusters
+        start, end, revision = prefix.encode(), prefix_end(prefix), 0
+        while True:
+            step = await self._client.range(
+                pb.RangeRequest(key=start, range_end=end, limit=1, keys_only=True, revision=revision)
+            )
+            revision = revision or step.header.revision
+            if not step.kvs:
+                return specs, revision
+            directory, _, _ = step.kvs[0].key.removeprefix(prefix.encode()).partition(b"/")
+            key = prefix.encode() + directory + b"/spec"
+            answer = await self._client.range(pb.RangeRequest(key=key, revision=revision))
+            for kv in answer.kvs:
+                cluster = directory.decode("utf-8", "replace")
+                specs[cluster] = StoredSpec(cluster, kv.value, kv.mod_revision)
+            start = prefix.encode() + directory + b"0"  # the first key after everything below `directory/`

@@ -1,0 +1,66 @@
+"""What the shell keeps of one cluster between turns: the engine, the record as stored, and when to go on.
+
+Plain state; the loop alone writes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from common.ids import ClusterName
+from common.timebase import Instant, after_ms
+from orchestrator.core.decision import Decision
+from orchestrator.core.engine import Engine
+from orchestrator.core.reasons import Reason
+from orchestrator.core.record import Phase, Record
+from orchestrator.core.spec import ClusterSpec
+
+PAUSE_MS_MIN = 100
+PAUSE_MS_MAX = 1_000
+_CALM = frozenset({Reason.PRIMARY_HEALTHY, Reason.SETTLED, Reason.NO_RECORD})
+_LONG_AGO = Instant(0)
+
+
+@dataclass(slots=True)
+class Case:
+    cluster: ClusterName
+    engine: Engine
+    spec: ClusterSpec | None = None
+    record: Record | None = None
+    revision: int = 0
+    must_load: bool = True
+    """The stored record is not known: nothing is decided before it was read."""
+    told_of_term: int = 0
+    """The term that the engine was told we lead in; 0: none."""
+    told_of_nodes: tuple[str, ...] = ()
+    again_at: Instant | None = None
+    pause_until: Instant = _LONG_AGO
+    failures: int = 0
+    decision: Decision | None = None
+    dispatched_revision: int = 0
+    tags: frozenset[str] = field(default_factory=frozenset)
+    """Of the newest save, for the failpoints."""
+
+    def failed(self, now: Instant) -> int:
+        """etcd was not reached: wait, longer each time. Return the pause."""
+        pause_ms = min(PAUSE_MS_MAX, PAUSE_MS_MIN << min(self.failures, 10))
+        self.failures += 1
+        self.pause_until = after_ms(now, pause_ms)
+        return pause_ms
+
+    def succeeded(self) -> None:
+        self.failures, self.pause_until = 0, _LONG_AGO
+
+    @property
+    def is_busy(self) -> bool:
+        """Something is under way that should not wait for the slow tick."""
+        record = self.record
+        return record is not None and (
+            record.phase is not Phase.STABLE or bool(record.prior) or len(record.rules) > 1
+        )
+
+    @property
+    def is_calm(self) -> bool:
+        """Nothing is under way and nothing is suspected."""
+        reasons = self.decision.reasons if self.decision is not None else ()
+        return not self.is_busy and {because.reason for because in reasons} <= _CALM

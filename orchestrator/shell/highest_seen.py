@@ -1,0 +1,65 @@
+"""What this control node remembers of every cluster, on disk: the highest (epoch, revision) it saw (R14).
+
+A restored etcd would show a lower one. Written by temporary file, fsync, rename and fsync of the folder, in
+a thread and soon after it was seen, never on the path of a failover: losing the last milliseconds of it
+to a crash weakens the check by one step, and the agents remember too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from common.assignment import Version
+from common.codec import decode, encode
+from common.errors import BadConfig
+from common.facts import NO_VERSION
+from common.ids import ClusterName
+
+FILE_NAME = "highest_seen.json"
+
+
+class HighestSeen:
+    def __init__(self, folder: Path) -> None:
+        """Raise BadConfig when the file is there and can't be understood: forgetting it in silence would
+        switch the check off."""
+        self._file = folder / FILE_NAME
+        self._changed = asyncio.Event()
+        try:
+            stored = decode(self._file.read_bytes(), dict[str, Version])
+        except FileNotFoundError:
+            stored = {}
+        except (OSError, ValueError) as error:
+            raise BadConfig(
+                [f"{self._file}: {error}; look at it, and remove it only if etcd was never restored"]
+            ) from error
+        self._versions = {ClusterName(name): version for name, version in stored.items()}
+
+    def of(self, cluster: ClusterName) -> Version:
+        return self._versions.get(cluster, NO_VERSION)
+
+    def note(self, cluster: ClusterName, version: Version) -> None:
+        if version > self.of(cluster):
+            self._versions[cluster] = version
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Write whenever something higher was noted."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await asyncio.to_thread(self._write, encode(dict(self._versions)))
+
+    def _write(self, content: bytes) -> None:
+        temporary = self._file.with_suffix(".new")
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._file)
+        folder = os.open(self._file.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

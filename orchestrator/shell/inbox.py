@@ -1,0 +1,107 @@
+"""What waits to be fed into the engines: bounded, and the newest word of a member wins.
+
+Ingress and dispatch put events in; the loop alone takes them out. Nothing is decided here, except what
+is worth waking the loop for at once: all but beats that say the same as the one before, which wait for
+the next tick. A beat that is replaced by a newer one before anybody looked is no loss, but is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable
+
+from common.clock import Clock
+from common.ids import ClusterName, MemberName
+from common.timebase import MS_US, Instant
+from orchestrator.core.events import Beat, BeatHeard, Event, FactsHeard, Tick
+
+ROOM = 10_000
+"""Events of all clusters together. A loop that is so far behind is stuck, not slow."""
+
+Item = tuple[ClusterName, Event]
+Counted = Callable[[str], None]
+
+
+class Inbox:
+    def __init__(self, clock: Clock, *, room: int = ROOM, counted: Counted = lambda _what: None) -> None:
+        """`counted` is told `superseded` or `dropped`, once for each."""
+        self._clock, self._room, self._counted = clock, room, counted
+        self._items: dict[Hashable, Item] = {}
+        self._others = 0
+        self._tick: Tick | None = None
+        self._last: dict[tuple[ClusterName, MemberName], Hashable] = {}
+        self._awake = asyncio.Event()
+
+    @property
+    def depth(self) -> int:
+        return len(self._items)
+
+    def put(self, cluster: ClusterName, event: Event) -> bool:
+        """False: there was no room, and the event is lost (counted)."""
+        key: Hashable
+        match event:
+            case BeatHeard(beat=beat):
+                key = (cluster, beat.member, "beat")
+                at_once = self._says_something_new(cluster, beat)
+            case FactsHeard(facts=facts):
+                key = (cluster, facts.member, "facts")  # facts are always the whole
+                at_once = True
+            case _:
+                self._others += 1
+                key = self._others
+                at_once = True
+        if self._items.pop(key, None) is not None:
+            self._counted("superseded")
+        elif len(self._items) >= self._room:
+            self._counted("dropped")
+            return False
+        self._items[key] = (cluster, event)
+        if at_once:
+            self._awake.set()
+        return True
+
+    def tick(self, tick: Tick) -> None:
+        """For every cluster; a newer one replaces an older one."""
+        self._tick = tick
+        self._awake.set()
+
+    def wake(self) -> None:
+        self._awake.set()
+
+    def drain(self) -> tuple[list[Item], Tick | None]:
+        items, tick = list(self._items.values()), self._tick
+        self._items.clear()
+        self._tick = None
+        self._awake.clear()
+        return items, tick
+
+    async def wait(self, until: Instant | None = None) -> None:
+        """Until something matters, or until the instant."""
+        if until is None:
+            await self._awake.wait()
+            return
+        left_us = until - self._clock.now()
+        if left_us <= 0 or self._awake.is_set():
+            await asyncio.sleep(0)  # others get their turn, however busy the loop is
+            return
+        try:
+            async with asyncio.timeout(left_us / (1000 * MS_US)):
+                await self._awake.wait()
+        except TimeoutError:
+            return
+
+    def _says_something_new(self, cluster: ClusterName, beat: Beat) -> bool:
+        said = (
+            beat.boot_id,
+            beat.incarnation,
+            beat.obeyed,
+            beat.postgres,
+            beat.postmaster_alive,
+            beat.open,
+            beat.sealed,
+            beat.timeline,
+            beat.write_state,
+        )
+        before = self._last.get((cluster, beat.member))
+        self._last[cluster, beat.member] = said
+        return said != before

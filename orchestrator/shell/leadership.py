@@ -1,0 +1,73 @@
+"""Taking part in the election, and telling the loop of each change at once.
+
+Giving up (StandDown) is not an end: after a pause this node takes part again, so that a fleet whose
+control nodes all doubt themselves is not left without any.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from orchestrator.ports import Election, Term
+from orchestrator.shell.leases import Proof
+
+log = structlog.get_logger()
+
+STAND_DOWN_S = 5.0
+
+
+class Leadership:
+    def __init__(self, election: Election, *, stand_down_s: float = STAND_DOWN_S) -> None:
+        self._election, self._stand_down_s = election, stand_down_s
+        self._ending = False
+
+    @property
+    def proof(self) -> Proof | None:
+        term, sent_at = self._election.term, self._election.proof_sent_at
+        return None if term is None or sent_at is None else Proof(term.create_revision, sent_at)
+
+    @property
+    def term(self) -> Term | None:
+        return self._election.term
+
+    @property
+    def leader_name(self) -> str:
+        leader = self._election.current_leader
+        return "" if leader is None else leader.name
+
+    @property
+    def leader_address(self) -> str:
+        leader = self._election.current_leader
+        return "" if leader is None else leader.address
+
+    @property
+    def leader_term(self) -> int:
+        leader = self._election.current_leader
+        return 0 if leader is None else leader.term
+
+    async def run(self) -> None:
+        """Until `end`. Raise ClusterIdChanged."""
+        while not self._ending:
+            await self._election.run()
+            if not self._ending:
+                await asyncio.sleep(self._stand_down_s)
+
+    async def watch(self, tell: Callable[[Term | None], None]) -> None:
+        """Until cancelled."""
+        before: Term | None = None
+        async for state in self._election.changes():
+            if state.term != before:
+                before = state.term
+                tell(before)
+
+    async def stand_down(self, text: str) -> None:
+        log.warning("election.stood_down", reason=text)
+        await self._election.resign()
+
+    async def end(self) -> None:
+        """We stop: another one may lead within milliseconds."""
+        self._ending = True
+        await self._election.resign()

@@ -1,0 +1,279 @@
+"""One turn, and the order in it that everything rests on (architecture.md, "One turn").
+
+Drain the inbox into the engines; decide; save the record; only then deliver and act. Every control node
+feeds its engines, so that the detector is warm; only the leader decides. A lost term ends leading in the
+same turn, and listening goes on. A broken invariant is not caught here: it ends the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from common.assignment import Version
+from common.clock import Clock
+from common.codec import decode, encode
+from common.errors import LostLeadership, NotDelivered, OutcomeUnknown, Refused
+from common.ids import ClusterName
+from common.timebase import MS_US, Instant, after_ms
+from orchestrator.core.engine import Engine
+from orchestrator.core.events import (
+    LeadershipGained,
+    LeadershipLost,
+    RecordLoaded,
+    RecordSaved,
+    SpecLoaded,
+    Tick,
+)
+from orchestrator.core.record import Record
+from orchestrator.ports import Conflict, RecordStore, Term
+from orchestrator.shell.case import Case
+from orchestrator.shell.dispatch import Dispatch
+from orchestrator.shell.failpoints import Failpoints, tags
+from orchestrator.shell.highest_seen import HighestSeen
+from orchestrator.shell.inbox import Inbox
+from orchestrator.shell.leases import Leases
+from orchestrator.telemetry.audit import Audit
+from orchestrator.telemetry.metrics import Metrics
+
+log = structlog.get_logger()
+
+AGAIN_MS_MIN = 1
+SAVES_IN_A_ROW_MAX = 16
+"""More than any sequence of the protocol needs without hearing from anybody; the next turn goes on."""
+
+
+class Loop:
+    def __init__(  # noqa: PLR0913 - the composition root names each part
+        self,
+        *,
+        clock: Clock,
+        inbox: Inbox,
+        records: RecordStore,
+        dispatch: Dispatch,
+        leases: Leases,
+        highest_seen: HighestSeen,
+        metrics: Metrics,
+        audit: Audit,
+        other_nodes: Callable[[], tuple[str, ...]],
+        is_busy: Callable[[bool], None] = lambda _busy: None,
+        failpoints: Failpoints | None = None,
+        make_engine: Callable[[ClusterName], Engine] = Engine,
+    ) -> None:
+        self._clock, self._inbox, self._records = clock, inbox, records
+        self._dispatch, self._leases, self._highest_seen = dispatch, leases, highest_seen
+        self._metrics, self._audit = metrics, audit
+        self._other_nodes, self._is_busy = other_nodes, is_busy
+        self._failpoints = failpoints or Failpoints()
+        self._make_engine = make_engine
+        self._term: Term | None = None
+        self._elected: Term | None = None
+        self.cases: dict[ClusterName, Case] = {}
+        self._changed = asyncio.Event()
+
+    async def run(self) -> None:
+        while True:
+            await self._inbox.wait(self._next_at())
+            await self.run_turn()
+
+    async def run_turn(self) -> None:
+        self._follow_the_election()
+        touched = self._feed_events()
+        if self._term is not None:
+            async with asyncio.TaskGroup() as turns:
+                for cluster in touched:
+                    turns.create_task(self._turn(self.cases[cluster]))
+        self._is_busy(self._term is not None and any(case.is_busy for case in self.cases.values()))
+
+    async def _turn(self, case: Case) -> None:
+        for _ in range(SAVES_IN_A_ROW_MAX):
+            if self._clock.now() < case.pause_until or not self._leads():
+                return
+            self._look_at_nodes(case)
+            if case.must_load and not await self._load(case):
+                return
+            now = self._clock.now()
+            decision = case.decision = case.engine.turn(now)
+            if decision.again_at_us is None:
+                case.again_at = None
+            else:
+                case.again_at = Instant(max(decision.again_at_us, after_ms(now, AGAIN_MS_MIN)))
+            # Before anything is sent: one that leaves the epoch grants nothing from this moment on.
+            self._leases.stand(case.cluster, decision.grant)
+            if self._audit.decided(case.cluster, decision, took_us=self._clock.now() - now):
+                self._announce_change()
+            if decision.record is not None and not await self._save(case, decision.record):
+                return
+            await self._dispatch.start(case, decision)
+            if decision.record is None:
+                return
+        self._inbox.wake()  # let the others have their turn first
+
+    # ---- the record ----
+
+    async def _save(self, case: Case, record: Record) -> bool:
+        term = self._term
+        assert term is not None
+        began = self._clock.now()
+        try:
+            revision = await self._records.save(case.cluster, encode(record), case.revision, term)
+        except LostLeadership as error:
+            self._metrics.saves.labels("lost_leadership").inc()
+            self._end_term(str(error))
+            return False
+        except (NotDelivered, OutcomeUnknown, Conflict, Refused) as error:
+            # What may have been stored, or was changed by somebody else, is read before anything is decided.
+            case.must_load = not isinstance(error, NotDelivered)
+            self._leases.stand(case.cluster, None)
+            self._failed(case, "save", error)
+            return False
+        self._metrics.saves.labels("saved").inc()
+        self._metrics.save_seconds.observe((self._clock.now() - began) / (1000 * MS_US))
+        case.tags = tags(record, case.record)
+        self._know(case, record, revision)
+        self._failpoints.saved(case.tags)
+        if not self._leads():
+            return False
+        case.engine.feed(RecordSaved(self._clock.now(), record, revision))
+        return True
+
+    async def _load(self, case: Case) -> bool:
+        try:
+            stored = await self._records.load(case.cluster)
+            record = None if stored is None else decode(stored.body, Record)
+        except (NotDelivered, OutcomeUnknown, Refused, ValueError) as error:
+            self._failed(case, "load", error)
+            return False
+        if not self._leads():
+            return False
+        self._tell_of_term(case)
+        case.must_load = False
+        case.tags = frozenset()
+        self._know(case, record, 0 if stored is None else stored.mod_revision)
+        case.engine.feed(RecordLoaded(self._clock.now(), record, case.revision))
+        return True
+
+    def _know(self, case: Case, record: Record | None, revision: int) -> None:
+        case.succeeded()
+        case.record, case.revision = record, revision
+        if record is not None:
+            self._highest_seen.note(case.cluster, Version(record.epoch, revision))
+            self._audit.knows(case.cluster, record)
+        self._announce_change()
+
+    def _failed(self, case: Case, what: str, error: Exception) -> None:
+        pause_ms = case.failed(self._clock.now())
+        self._metrics.saves.labels(f"{what}_{type(error).__name__}").inc()
+        case.again_at = case.pause_until
+        log.warning(
+            "record.not_reached", cluster=case.cluster, what=what, error=str(error), pause_ms=pause_ms
+        )
+
+    # ---- leading ----
+
+    def lead(self, term: Term | None) -> None:
+        """The election's newest word. An end takes effect at once, a beginning with the next turn."""
+        self._elected = term
+        if self._term is not None and not self._leads():
+            self._leases.withdraw_all()
+            self._dispatch.end_term()
+        self._inbox.wake()
+
+    @property
+    def leads(self) -> bool:
+        return self._leads()
+
+    async def next_change(self) -> None:
+        """Until something that people want to see has changed, in any cluster."""
+        await self._changed.wait()
+
+    def _announce_change(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _leads(self) -> bool:
+        return self._term is not None and self._term == self._elected
+
+    def _follow_the_election(self) -> None:
+        if self._term is not None and not self._leads():
+            self._end_term("the election was lost")
+        if self._elected is not None and self._term is None:
+            self._term = self._elected
+            self._metrics.leading.set(1)
+            self._metrics.term.set(self._term.create_revision)
+            self._metrics.leadership_changes.labels("gained").inc()
+            log.info("leadership.gained", term=self._term.create_revision, clusters=sorted(self.cases))
+            for case in self.cases.values():
+                case.must_load, case.told_of_term, case.dispatched_revision = True, 0, 0
+                case.succeeded()
+            self._inbox.tick(Tick(self._clock.now()))
+
+    def _end_term(self, why: str) -> None:
+        term, self._term = self._term, None
+        if term is None:
+            return
+        if self._elected == term:
+            self._elected = None
+        self._leases.withdraw_all()
+        self._dispatch.end_term()
+        self._metrics.leading.set(0)
+        self._metrics.term.set(0)
+        self._metrics.leadership_changes.labels("lost").inc()
+        log.warning("leadership.ended", term=term.create_revision, reason=why)
+        now = self._clock.now()
+        for case in self.cases.values():
+            case.must_load, case.again_at, case.told_of_term = True, None, 0
+            case.engine.feed(LeadershipLost(now))
+
+    def _look_at_nodes(self, case: Case) -> None:
+        """Control nodes come and go within a term: while the cluster is calm, the engine is told anew."""
+        if case.told_of_term and case.told_of_nodes != self._other_nodes() and case.is_calm:
+            case.told_of_term, case.must_load = 0, True
+
+    def _tell_of_term(self, case: Case) -> None:
+        assert self._term is not None
+        if case.told_of_term != self._term.create_revision:
+            case.told_of_term = self._term.create_revision
+            case.told_of_nodes = self._other_nodes()
+            case.engine.feed(
+                LeadershipGained(
+                    self._clock.now(),
+                    self._term.create_revision,
+                    self._records.etcd_cluster_id or 0,
+                    self._other_nodes(),
+                    self._highest_seen.of(case.cluster),
+                )
+            )
+
+    # ---- events ----
+
+    def _feed_events(self) -> list[ClusterName]:
+        """Return the clusters that must decide."""
+        items, tick = self._inbox.drain()
+        self._metrics.inbox_depth.set(len(items))
+        now = self._clock.now()
+        touched = {
+            case.cluster for case in self.cases.values() if case.again_at is not None and case.again_at <= now
+        }
+        for cluster, event in items:
+            case = self.cases.get(cluster)
+            if case is None:
+                if not isinstance(event, SpecLoaded):
+                    continue
+                case = self.cases[cluster] = Case(cluster, self._make_engine(cluster))
+            if isinstance(event, SpecLoaded):
+                case.spec = event.spec
+            case.engine.feed(event)
+            touched.add(cluster)
+        if tick is not None:
+            for case in self.cases.values():
+                case.engine.feed(tick)
+            touched.update(self.cases)
+        return sorted(touched)
+
+    def _next_at(self) -> Instant | None:
+        if self._term is None:
+            return None
+        return min((case.again_at for case in self.cases.values() if case.again_at is not None), default=None)

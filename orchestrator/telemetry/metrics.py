@@ -1,0 +1,62 @@
+"""What Prometheus scrapes from a control node. Labels are bounded: names of ours, never error texts.
+
+A metric belongs here when an alert, the board or the benchmark reads it.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_FAST = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.beats = Counter("primacy_beats", "Beats by what became of them", ["outcome"], registry=registry)
+        self.inbox_drops = Counter(
+            "primacy_inbox_lost", "Events replaced by newer ones, or without room", ["how"], registry=registry
+        )
+        self.inbox_depth = Gauge("primacy_inbox_depth", "Events that wait for the loop", registry=registry)
+        self.turns = Counter("primacy_turns", "Decisions taken", ["cluster"], registry=registry)
+        self.turn_seconds = Histogram(
+            "primacy_turn_seconds", "One decision, without saving", buckets=_FAST, registry=registry
+        )
+        self.reasons = Counter(
+            "primacy_decision_reasons", "Reasons of decisions", ["cluster", "reason"], registry=registry
+        )
+        self.phase = Gauge(
+            "primacy_phase", "1 for the present phase", ["cluster", "phase"], registry=registry
+        )
+        self.epoch = Gauge("primacy_epoch", "Of the record", ["cluster"], registry=registry)
+        self.leading = Gauge("primacy_leading", "1 while this control node leads", registry=registry)
+        self.term = Gauge("primacy_term", "Of this control node's leadership; 0: none", registry=registry)
+        self.leadership_changes = Counter(
+            "primacy_leadership_changes", "Won or lost by this node", ["what"], registry=registry
+        )
+        self.save_seconds = Histogram(
+            "primacy_record_save_seconds",
+            "One compare-and-swap of a record",
+            buckets=_FAST,
+            registry=registry,
+        )
+        self.saves = Counter("primacy_record_saves", "Saves by outcome", ["outcome"], registry=registry)
+        self.effects = Counter(
+            "primacy_effects", "Effects by outcome", ["kind", "outcome"], registry=registry
+        )
+        self.effect_seconds = Histogram(
+            "primacy_effect_seconds", "From dispatch to outcome", ["kind"], buckets=_FAST, registry=registry
+        )
+        self.sessions = Gauge("primacy_agent_sessions", "Open streams of agents", registry=registry)
+        self.failovers = Counter(
+            "primacy_failovers", "Operations that ended", ["cluster", "outcome"], registry=registry
+        )
+        self.outage_seconds = Gauge(
+            "primacy_outage_seconds", "Of the newest failover, as measured", ["cluster"], registry=registry
+        )
+        self.whole = Gauge(
+            "primacy_cluster_whole", "1 while the cluster is whole", ["cluster"], registry=registry
+        )
+
+    def text(self) -> bytes:
+        return generate_latest(self.registry)

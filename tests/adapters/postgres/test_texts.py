@@ -1,0 +1,153 @@
+"""What is written for PostgreSQL, and read back: settings, histories, verifiers. No server is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.core.steps import Stream
+from agents.postgres import histories
+from agents.postgres.config import InstanceConfig
+from agents.postgres.hba import hba_text, lets_clients_in
+from agents.postgres.histories import plant, real_history, trailing_placeholders
+from agents.postgres.processes import Child
+from agents.postgres.roles import fits, verifier
+from agents.postgres.service_file import service_text
+from agents.postgres.settings import (
+    include_last,
+    overruled,
+    purge_auto_conf,
+    quoted,
+    read_settings,
+    settings_text,
+)
+from common.assignment import HistoryStep, Upstream
+from common.ids import ClusterName, MemberName
+from common.lsn import Lsn
+from common.rule import FENCE
+
+STREAM = Stream(Upstream(MemberName("a"), "10.0.0.1", 5432), "b.2@7", "b_2_e7", 7)
+
+
+def config(tmp_path: Path, **settings: str) -> InstanceConfig:
+    return InstanceConfig(
+        cluster=ClusterName("shop"),
+        member=MemberName("b"),
+        bin_directory=tmp_path,
+        data_directory=tmp_path / "data",
+        state_directory=tmp_path,
+        socket_directory=tmp_path,
+        listen_addresses="*",
+        port=5432,
+        hba=("host all all all scram-sha-256",),
+        settings=settings,
+    )
+
+
+@pytest.mark.parametrize("rule", [FENCE, "", 'ANY 2 ("a.1@3","b.2@3","c.1@3")', r"it's \ odd"])
+def test_rule_and_upstream_are_read_back_from_the_settings(tmp_path: Path, rule: str) -> None:
+    assert read_settings(settings_text(config(tmp_path), 15, rule, STREAM)) == (rule, "b.2@7")
+    assert read_settings(settings_text(config(tmp_path), 17, rule, None)) == (rule, "")
+    assert read_settings(None) == (None, "")
+
+
+def test_the_agent_s_settings_win_and_the_operator_s_come_before_them(tmp_path: Path) -> None:
+    mine = config(tmp_path, shared_buffers="1GB", Restart_After_Crash="on", wal_level="logical")
+    text = settings_text(mine, 18, FENCE, None)
+    assert "shared_buffers = '1GB'" in text
+    assert "wal_level = 'logical'" in text
+    assert "restart_after_crash = 'off'" in text
+    assert "Restart_After_Crash" not in text
+    assert "idle_replication_slot_timeout = '0'" in text
+    assert "sync_replication_slots = 'off'" in text
+    assert overruled(mine) == ["Restart_After_Crash"]
+
+
+def test_without_a_stream_the_address_is_nowhere(tmp_path: Path) -> None:
+    assert "[e7]\nhost=10.0.0.1\nport=5432\n" in service_text(config(tmp_path), STREAM)
+    assert "[" not in service_text(config(tmp_path), None)
+    assert "10.0.0.1" not in settings_text(config(tmp_path), 15, FENCE, STREAM)
+
+
+def test_closed_leaves_the_operator_s_lines_out(tmp_path: Path) -> None:
+    closed, opened = (hba_text(config(tmp_path), closed=shut) for shut in (True, False))
+    assert not lets_clients_in(closed)
+    assert lets_clients_in(opened)
+    assert not lets_clients_in(None)
+    assert "host all all all" in opened
+    assert "host all all all" not in closed
+
+
+def test_our_settings_are_included_last_exactly_once(tmp_path: Path) -> None:
+    conf = tmp_path / "postgresql.conf"
+    conf.write_text(
+        "port = 1\ninclude '/the/source.conf'  # primacy's agent keeps this the last line\nport = 2\n"
+    )
+    for _ in range(2):
+        include_last(tmp_path, tmp_path / "primacy.conf", None)
+    lines = conf.read_text().splitlines()
+    assert lines[:2] == ["port = 1", "port = 2"]
+    assert len(lines) == 3
+    assert str(tmp_path / "primacy.conf") in lines[2]
+
+
+def test_managed_names_are_taken_out_of_postgresql_auto_conf(tmp_path: Path) -> None:
+    auto = tmp_path / "postgresql.auto.conf"
+    auto.write_text("# head\nPRIMARY_conninfo = 'host=x'\nwork_mem = '5MB'\n")
+    assert purge_auto_conf(tmp_path, None) == ["PRIMARY_conninfo"]
+    assert auto.read_text() == "# head\nwork_mem = '5MB'\n"
+    assert purge_auto_conf(tmp_path, None) == []
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc"])))
+def test_every_value_is_quoted_so_that_it_is_read_back(value: str) -> None:
+    assert read_settings(f"synchronous_standby_names = {quoted(value)}\n")[0] == value
+
+
+def test_only_placeholders_with_nothing_real_above_are_trailing(tmp_path: Path) -> None:
+    plant(tmp_path, 1, (3, 2), None)
+    assert trailing_placeholders(tmp_path, 1) == (2, 3)
+    histories.place(tmp_path, 4, (HistoryStep(1, Lsn(0x5000000)),), None)
+    plant(tmp_path, 4, (6, 5), None)
+    assert trailing_placeholders(tmp_path, 1) == (5, 6)
+    assert trailing_placeholders(tmp_path, 6) == ()
+    # A gap hides what is above it.
+    plant(tmp_path, 4, (9,), None)
+    assert trailing_placeholders(tmp_path, 4) == (5, 6)
+
+
+def test_real_ancestors_are_placed_as_such_and_what_is_there_stays(tmp_path: Path) -> None:
+    steps = (HistoryStep(1, Lsn(0x5000000)), HistoryStep(3, Lsn(0x6000000)))
+    plant(tmp_path, 1, (5,), None)
+    histories.place(tmp_path, 5, steps, None)
+    assert real_history(tmp_path, 5) == steps
+    assert real_history(tmp_path, 3) == steps[:1]
+    kinds = {file.timeline: file.placeholder for file in histories.list_histories(tmp_path, 1)}
+    assert kinds == {2: True, 3: False, 4: True, 5: False}
+    before = histories.history_path(tmp_path, 3).read_text()
+    histories.place(tmp_path, 5, (), None)
+    assert histories.history_path(tmp_path, 3).read_text() == before
+
+
+def test_a_verifier_fits_its_password_alone() -> None:
+    stored = verifier("geheim", b"0123456789abcdef")
+    assert fits(stored, "geheim")
+    assert not fits(stored, "other")
+    assert not fits("md5 something", "geheim")
+
+
+@pytest.mark.parametrize(
+    ("title", "receives"),
+    [
+        ("walreceiver streaming 0/3000060", True),
+        ("walreceiver", True),
+        ("slotsync worker", True),
+        ("startup recovering 000000010000000000000003", False),
+        ("", False),
+    ],
+)
+def test_receivers_are_known_by_their_titles(title: str, receives: bool) -> None:
+    assert Child(1, title).is_receiver is receives

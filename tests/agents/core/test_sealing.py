@@ -1,0 +1,87 @@
+"""The order of a standby's steps when it seals (R1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from agents.core import steps
+from agents.core.recipes import begin
+from agents.core.state import AgentState
+from common.assignment import Assignment, Seal, Version
+from common.facts import PostgresState, SealReport
+from common.ids import ClusterName, IncarnationId, MemberName
+from common.lsn import Lsn
+from common.profile import DEFAULT
+from common.rule import FENCE
+
+_OURS = IncarnationId("00000000000000aa")
+_ORDER = Assignment(ClusterName("c1"), MemberName("b"), _OURS, 1, Version(4, 20), "77", Seal())
+_STATE = AgentState(_ORDER.cluster, _ORDER.member, _OURS, "77", _ORDER.version, _ORDER, sealed_epoch=4)
+_STREAMING = steps.Sight(
+    PostgresState.STANDBY, "77", settings_rule=FENCE, settings_upstream="b.1@3", timeline=3
+)
+
+
+def _performed(state: AgentState, sight: steps.Sight) -> tuple[list[steps.Step], AgentState]:
+    recipe, done, outcome = begin(state, DEFAULT), list[steps.Step](), None
+    while True:
+        try:
+            step = recipe.send(outcome)
+        except StopIteration:
+            return done, state
+        done.append(step)
+        answers: Mapping[type, Any] = {
+            steps.Look: sight,
+            steps.MeasureEnd: steps.EndOfWal(3, Lsn(900), Lsn(900), None),
+            steps.StopPostgres: steps.StopOutcome(clean=False),
+        }
+        outcome = answers.get(type(step))
+        if isinstance(step, steps.Store):
+            changed: dict[str, Any] = dict(step.changes)
+            state = outcome = replace(state, **changed)
+
+
+def _kinds(done: list[steps.Step]) -> list[str]:
+    return [type(step).__name__ for step in done]
+
+
+def test_settings_are_withdrawn_then_receivers_ended_then_the_end_is_measured_then_reported() -> None:
+    done, state = _performed(_STATE, _STREAMING)
+    assert _kinds(done) == ["Look", "WriteSettings", "EndReceivers", "MeasureEnd", "Store"]
+    assert done[1] == steps.WriteSettings(FENCE)
+    assert state.seal == SealReport(4, _OURS, 3, Lsn(900), Lsn(900))
+
+
+def test_a_primary_seals_by_stopping() -> None:
+    done, state = _performed(_STATE, replace(_STREAMING, postgres=PostgresState.PRIMARY))
+    assert _kinds(done)[:2] == ["Look", "StopPostgres"]
+    assert state.seal is not None
+    assert state.seal.was_primary
+
+
+def test_a_member_that_was_told_to_promote_seals_by_stopping_whatever_it_looks_like() -> None:
+    done, _ = _performed(replace(_STATE, promotion_signalled=True), _STREAMING)
+    assert "StopPostgres" in _kinds(done)
+
+
+def test_a_seal_that_was_reported_is_not_measured_again() -> None:
+    sealed = replace(_STATE, seal=SealReport(4, _OURS, 3, Lsn(900), Lsn(900)))
+    done, state = _performed(sealed, replace(_STREAMING, settings_upstream=""))
+    assert _kinds(done) == ["Look"]
+    assert state == sealed
+
+
+def test_a_report_of_another_epoch_is_no_seal_of_this_one() -> None:
+    """It was finished while the next epoch's order was being stored: the member must seal once more."""
+    crossed = replace(_STATE, seal=SealReport(3, _OURS, 3, Lsn(900), Lsn(900)))
+    _, state = _performed(crossed, _STREAMING)
+    assert state.seal is not None
+    assert state.seal.epoch == 4
+
+
+def test_a_member_whose_rebuild_was_cut_short_does_not_seal() -> None:
+    done, state = _performed(replace(_STATE, rebuilding="clone"), _STREAMING)
+    assert _kinds(done) == ["Tell"]
+    assert state.seal is None

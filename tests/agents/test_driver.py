@@ -1,0 +1,185 @@
+"""The order of things: durable first, one step at a time, give way to what is newer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agents.core.state import AgentState
+from agents.core.steps import Clone, Look, Sight, Step, StopPostgres
+from agents.driver import Driver
+from agents.epoch_store import EpochStore
+from agents.facts_keeper import FactsKeeper
+from agents.fencing import Fencing
+from agents.hands import Hands
+from agents.prober import Prober
+from common.assignment import AnyOrder, Assignment, Follow, Rebuild, Seal, Serve, Upstream, Version, Wait
+from common.facts import PostgresState
+from common.ids import ClusterName, IncarnationId, MemberName
+from common.lsn import Lsn
+from common.profile import FAST
+from common.rule import SOLO
+from tests.agents.fake_instance import FakeClock, FakeInstance, acknowledged
+
+ME = IncarnationId("a" * 16)
+CLONE = Follow(Upstream(MemberName("b"), "10.0.0.2", 5432), 1, (), Rebuild(None))
+
+
+def assignment(epoch: int, revision: int, order: AnyOrder) -> Assignment:
+    return Assignment(ClusterName("shop"), MemberName("a"), ME, 1, Version(epoch, revision), "7", order)
+
+
+class Shell:
+    def __init__(self, folder: Path) -> None:
+        self.clock, self.instance = FakeClock(), FakeInstance()
+        self.store = EpochStore.open(folder)
+        self.store.save_now(AgentState(ClusterName("shop"), MemberName("a"), ME))
+        self.keeper = FactsKeeper(self.store.current, self.clock)
+        self.hands = Hands(self.instance)
+        self.fencing = Fencing(self.clock, self.hands, lambda: FAST)
+        self.hands.on_shut = self.fencing.shut
+        self.driver = Driver(self.store, self.hands, self.keeper, lambda: FAST, self.clock)
+        self.prober = Prober(
+            store=self.store,
+            instance=self.instance,
+            hands=self.hands,
+            keeper=self.keeper,
+            fencing=self.fencing,
+            clock=self.clock,
+            profile=lambda: FAST,
+        )
+
+    async def until(self, kind: type[Step]) -> None:
+        async with asyncio.timeout(10):
+            while not any(isinstance(step, kind) for step in self.instance.performed):
+                await asyncio.sleep(0.002)
+
+
+@pytest.fixture
+async def shell(tmp_path: Path) -> AsyncIterator[Shell]:
+    made = Shell(tmp_path)
+    running = asyncio.ensure_future(made.driver.run())
+    yield made
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    made.store.close()
+
+
+async def test_an_order_is_durable_before_anything_is_done_about_it(shell: Shell) -> None:
+    stored: list[Version] = []
+    shell.instance.on_step = lambda step: stored.append(shell.store.current.obeyed)
+    await shell.until(Look)
+    stored.clear()
+    await shell.driver.consider(assignment(2, 20, Seal()))
+    async with asyncio.timeout(10):
+        while not stored:
+            await asyncio.sleep(0.002)
+    assert stored[0] == Version(2, 20)
+    assert shell.store.current.sealed_epoch == 2
+
+
+async def test_a_lower_order_and_one_for_another_incarnation_change_nothing(shell: Shell) -> None:
+    await shell.driver.consider(assignment(2, 20, Wait()))
+    before = shell.store.current
+    await shell.driver.consider(assignment(1, 99, Wait()))
+    other = assignment(3, 30, Wait())
+    await shell.driver.consider(
+        Assignment(other.cluster, other.member, IncarnationId("b" * 16), 2, other.version, "7", other.order)
+    )
+    assert shell.store.current == before
+    assert shell.driver.refused_count == 2
+
+
+async def test_a_clone_under_way_is_cut_off_by_a_seal(shell: Shell) -> None:
+    shell.instance.hangs_at = Clone
+    await shell.driver.consider(assignment(1, 10, CLONE))
+    async with asyncio.timeout(10):
+        await shell.instance.hung.wait()
+    assert shell.store.current.rebuilding == "clone"
+    await shell.driver.consider(assignment(2, 20, Seal()))
+    async with asyncio.timeout(10):
+        while "can't seal" not in shell.keeper.facts().error:
+            await asyncio.sleep(0.002)
+
+
+async def test_a_failed_step_is_reported_and_tried_again(shell: Shell) -> None:
+    shell.instance.fails = "the disk does not answer"
+    await shell.driver.consider(assignment(1, 10, CLONE))
+    async with asyncio.timeout(10):
+        while [type(s) for s in shell.instance.performed].count(StopPostgres) < 2:
+            await asyncio.sleep(0.01)
+    assert shell.keeper.facts().error == "the disk does not answer"
+
+
+async def test_at_rest_nothing_is_done_to_postgres(shell: Shell) -> None:
+    await shell.until(Look)
+    shell.driver.rest()
+    await asyncio.sleep(0.02)
+    shell.instance.performed.clear()
+    await shell.driver.consider(assignment(1, 10, CLONE))
+    await asyncio.sleep(0.05)
+    assert shell.instance.performed == []
+
+
+async def primary(shell: Shell) -> None:
+    state = replace(
+        shell.store.current,
+        assignment=assignment(1, 10, Serve(1, SOLO)),
+        obeyed=Version(1, 10),
+        serving_rule=SOLO,
+        serving_epoch=1,
+    )
+    shell.driver.rest()
+    await asyncio.sleep(0)
+    shell.store.save_now(state)
+    shell.instance.primary_since = shell.clock.now()
+    shell.instance.sight = Sight(PostgresState.PRIMARY, end_of_recovery_lsn=Lsn(100))
+
+
+@pytest.mark.parametrize(
+    ("begun_ms_after_start", "end_lsn", "opens"),
+    [
+        pytest.param(1, 101, True, id="past_the_end_of_recovery"),
+        pytest.param(1, 100, False, id="not_past_it"),
+        pytest.param(-1, 101, False, id="begun_before_the_start"),
+    ],
+)
+async def test_the_door_opens_on_a_commit_of_this_start(
+    shell: Shell, begun_ms_after_start: int, end_lsn: int, opens: bool
+) -> None:
+    await primary(shell)
+    begun_at = shell.clock.now() + begun_ms_after_start * 1000
+    shell.instance.probe = acknowledged(type(shell.clock.now())(begun_at), end_lsn)
+    shell.clock.pass_ms(5)
+    probing = asyncio.ensure_future(shell.prober.run())
+    await asyncio.sleep(0.1)
+    probing.cancel()
+    assert shell.fencing.is_open is opens
+
+
+async def test_an_open_primary_without_reasons_is_stopped_before_its_deadline(shell: Shell) -> None:
+    await primary(shell)
+    shell.fencing.opens(begun_at=shell.clock.now(), lease_ms=1_000)
+    fencing = asyncio.ensure_future(shell.fencing.run())
+    shell.clock.pass_ms(499)  # the margin is 500
+    shell.fencing.extend(begun_at=shell.clock.now(), lease_ms=1_000)
+    await asyncio.sleep(0.02)
+    assert shell.fencing.is_open
+    shell.clock.pass_ms(500)
+    await shell.until(StopPostgres)
+    assert shell.fencing.deadline_at is None
+    fencing.cancel()
+
+
+async def test_a_final_deadline_is_not_extended(shell: Shell) -> None:
+    shell.fencing.opens(begun_at=shell.clock.now(), lease_ms=1_000)
+    before = shell.fencing.deadline_at
+    shell.clock.pass_ms(500)
+    shell.fencing.extend(begun_at=shell.clock.now(), lease_ms=1_000)
+    assert shell.fencing.deadline_at == before

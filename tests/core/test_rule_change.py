@@ -1,0 +1,108 @@
+"""R6 as the leader sees it: when a change begins, ends, turns back; and settling (R5)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from common.assignment import Version
+from common.facts import Peer, PostgresState, Promotion, RuleConfirmation
+from common.lsn import ZERO, Lsn
+from common.rule import SOLO
+from orchestrator.core.priors import appended
+from orchestrator.core.reasons import Reason
+from orchestrator.core.record import Record
+from orchestrator.core.rule_change import Waits, begun, finished, settled, turned_back
+from orchestrator.core.spec import STRICT
+from orchestrator.core.view import ClusterView, MemberView
+from tests.core.builders import NOW, POLICY, any_of, heard, record, view
+
+_CHANGE = record(rules=(any_of(1, "b"), any_of(1, "b", "c")), target=any_of(1, "b", "c"))
+
+
+def _primary(*streaming: str, flushed: int = 1000, **facts: Any) -> MemberView:
+    peers = tuple(Peer(f"{name}.1@3", "streaming", Lsn(flushed)) for name in streaming)
+    return heard("a", postgres=PostgresState.PRIMARY, peers=peers, **facts)
+
+
+def _begun(of: Record, seen: ClusterView, **spec: Any) -> Any:
+    assert seen.spec is not None
+    return begun(of, seen, replace(seen.spec, **spec), NOW, POLICY)
+
+
+def test_a_streaming_member_is_added_by_a_change_that_lists_both_rules() -> None:
+    now = record(rules=(any_of(1, "b"),))
+    changed, because, _ = _begun(now, view(_primary("b", "c"), of=now))
+    assert changed.rules == (any_of(1, "b"), any_of(1, "b", "c"))
+    assert changed.target == any_of(1, "b", "c")
+    assert because.reason is Reason.RULE_CHANGE_BEGUN
+
+
+def test_nothing_is_begun_while_the_primary_does_not_answer() -> None:
+    now = record(rules=(any_of(1, "b"),))
+    stale = heard("a", ms_ago=3_001, postgres=PostgresState.PRIMARY)
+    assert _begun(now, view(stale, of=now)) is None
+
+
+def test_a_stranger_or_another_incarnation_is_never_added() -> None:
+    now = record(rules=(SOLO,))
+    strangers = tuple(Peer(name, "streaming", Lsn(1)) for name in ("b.2@3", "c.1@2", "psql", "x.1@3"))
+    assert _begun(now, view(heard("a", postgres=PostgresState.PRIMARY, peers=strangers), of=now)) is None
+
+
+def test_no_second_change_is_begun_beside_an_open_one() -> None:
+    assert _begun(_CHANGE, view(_primary("b"), of=_CHANGE)) is None
+
+
+def test_a_strict_cluster_waits_where_another_one_goes_to_solo() -> None:
+    now = record(rules=(any_of(1, "b"),))
+    seen = view(_primary(), of=now)
+    assert isinstance(waits := _begun(now, seen, when_last_voter_lost=STRICT), Waits)
+    assert waits.because[0].reason is Reason.STRICT_WAITS
+    changed, _, _ = _begun(now, seen)
+    assert changed.target == SOLO
+
+
+@pytest.mark.parametrize(
+    ("epoch", "revision", "ends"),
+    [
+        pytest.param(3, 10, True, id="of_the_version_that_listed_it"),
+        pytest.param(3, 9, False, id="of_an_older_change"),
+        pytest.param(3, 11, False, id="of_no_version_that_is_known"),
+        pytest.param(2, 10, False, id="of_another_epoch"),
+    ],
+)
+def test_a_change_ends_with_a_confirmation_of_this_very_change(epoch: int, revision: int, ends: bool) -> None:
+    said = RuleConfirmation(Version(epoch, revision), Lsn(5))
+    done = finished(_CHANGE, view(_primary("b", rule_confirmation=said), of=_CHANGE))
+    assert (done is not None) == ends
+    if done is not None:
+        assert done[0].rules == (any_of(1, "b", "c"),)
+        assert done[0].prior == ()
+
+
+def test_a_change_whose_new_voters_went_away_is_turned_back_and_never_dropped() -> None:
+    onto_c = record(rules=(any_of(1, "b"), any_of(1, "c")), target=any_of(1, "c"))
+    back = turned_back(onto_c, view(_primary("b"), of=onto_c), NOW, POLICY)
+    assert back is not None
+    assert back[0].target == any_of(1, "b")
+    assert back[0].rules == onto_c.rules
+    assert turned_back(onto_c, view(_primary("b", "c"), of=onto_c), NOW, POLICY) is None
+    assert turned_back(onto_c, view(_primary(), of=onto_c), NOW, POLICY) is None
+
+
+@pytest.mark.parametrize(
+    ("flushed", "first", "settles"),
+    [
+        pytest.param(1000, Lsn(1000), True, id="exactly_the_first_commit"),
+        pytest.param(999, Lsn(1000), False, id="one_byte_below"),
+        pytest.param(1000, ZERO, False, id="no_first_commit_yet"),
+    ],
+)
+def test_prior_stays_until_k_voters_have_the_first_record(flushed: int, first: Lsn, settles: bool) -> None:
+    now = record(prior=appended(record()), rules=(any_of(1, "b", "c"),))
+    promotion = Promotion(3, 3, Lsn(900), first)
+    done = settled(now, view(_primary("b", flushed=flushed, promotion=promotion), of=now))
+    assert (done is not None) == settles

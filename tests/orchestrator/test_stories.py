@@ -1,0 +1,83 @@
+"""Incidents grow from stories, survive a change of leader, and are told once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from common.codec import decode
+from orchestrator.core.effects import OutageMeasured, Story
+from orchestrator.core.reasons import Refusal, Refused
+from orchestrator.ports import Shelf
+from orchestrator.shell.operations import Operations
+from orchestrator.shell.stories import Stories
+from orchestrator.telemetry.incident import Incident
+from orchestrator.telemetry.metrics import Metrics
+from tests.orchestrator.fakes import SHOP, TERM, A, HandClock
+from tests.orchestrator.operator_node import MemoryHistory
+
+
+@asynccontextmanager
+async def leader(history: MemoryHistory, clock: HandClock) -> AsyncIterator[Stories]:
+    stories = Stories(
+        clock=clock,
+        operations=Operations(clock),
+        history=history,
+        term=lambda: TERM,
+        metrics=Metrics(),
+    )
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(stories.run())
+        yield stories
+        async with asyncio.timeout(10):
+            while not stories.is_idle:
+                await asyncio.sleep(0.001)
+        running.cancel()
+
+
+def incident(history: MemoryHistory, epoch: int) -> Incident:
+    return decode(history.notes[Shelf.INCIDENTS, f"{epoch:012d}"].body, Incident)
+
+
+async def test_the_suspicion_is_the_first_step_of_the_epoch_that_it_led_to() -> None:
+    history, clock = MemoryHistory(), HandClock()
+    async with leader(history, clock) as stories:
+        stories.tell(SHOP, Story(6, "suspected", "silent for 700 ms", member=A))
+        clock.forward_ms(200)
+        refused = (Refused(A, Refusal.SILENT, "for 900 ms"),)
+        stories.tell(SHOP, Story(7, "sealing", "PrimaryHostLost", refused=refused))
+        clock.forward_ms(300)
+        stories.tell(SHOP, Story(7, "serving", "b serves", outage=OutageMeasured(800, 500)))
+    told = incident(history, 7)
+    assert [(step.name, step.since_start_ms) for step in told.steps] == [
+        ("suspected", 0),
+        ("sealing", 200),
+        ("serving", 500),
+    ]
+    assert (told.cause, told.outage_ms, told.uncertainty_ms, told.outcome) == (
+        "silent for 700 ms",
+        800,
+        500,
+        "succeeded",
+    )
+    assert [(line.member, line.reason) for line in told.refused] == [("a", "silent")]
+    assert (Shelf.INCIDENTS, f"{6:012d}") not in history.notes
+
+
+async def test_a_new_leader_goes_on_with_the_account_and_says_nothing_twice() -> None:
+    history, clock = MemoryHistory(), HandClock()
+    async with leader(history, clock) as first:
+        first.tell(SHOP, Story(7, "sealing", "PrimaryCrashed"))
+        first.tell(SHOP, Story(7, "promoted", "b is promoted"))
+    async with leader(history, clock) as second:
+        second.tell(SHOP, Story(7, "promoted", "b was promoted"))
+        second.tell(SHOP, Story(7, "whole", "everybody streams"))
+    assert [step.name for step in incident(history, 7).steps] == ["sealing", "promoted", "whole"]
+
+
+async def test_what_was_refused_is_kept_as_an_operation_and_is_no_incident() -> None:
+    history, clock = MemoryHistory(), HandClock()
+    async with leader(history, clock) as stories:
+        stories.tell(SHOP, Story(7, "refused", "c is silent", "request-1", final="refused"))
+    assert list(history.notes) == [(Shelf.OPERATIONS, "request-1")]

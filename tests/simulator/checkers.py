@@ -1,0 +1,190 @@
+"""The invariants, checked after every step with their own simple truth (protocol.md, I1 to I11)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from common.assignment import Version
+from common.facts import Facts, PostgresState
+from common.ids import MemberName, parse_application_name
+from orchestrator.core.record import Phase, Record
+from tests.simulator.model_parts import Entry, Walsender, is_prefix
+from tests.simulator.model_postgres import Postgres
+
+if TYPE_CHECKING:
+    from tests.simulator.fleet import Fleet
+    from tests.simulator.model_agent import Agent
+
+
+class Violation(AssertionError):
+    """An invariant of the protocol does not hold."""
+
+
+class Checkers:
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.acknowledged: list[tuple[int, Entry]] = []
+        """(epoch of the server, entry)."""
+        self.promotions: dict[int, tuple[str, int, list[Entry]]] = {}
+        """epoch → who, its timeline, its log at the switch point."""
+        self.timelines: dict[int, str] = {}
+        self.client_rows = 0
+        self.obeyed: dict[str, Version] = {}
+        """The highest pair that each agent was seen to have obeyed."""
+
+    def attach(self, server: Postgres) -> None:
+        server.on_promoted = self._promoted
+        server.on_append = self._appended
+        server.on_counted = self._counted
+        server.on_rebuilt = self._rebuilt
+
+    # I1, I2
+
+    def client_commit(self, server: Postgres, row: int) -> None:
+        entry = server.commit(row, lambda: self._acknowledged(server, entry))
+
+    def _acknowledged(self, server: Postgres, entry: Entry | None) -> None:
+        assert entry is not None
+        self.client_rows += 1
+        for other, (who, _, log) in self.promotions.items():
+            if self._timeline_epoch(entry.timeline) < other and not self._has(log, entry):
+                raise Violation(
+                    f"I2/I1: row {entry.content} acknowledged by {server.member}, "
+                    f"lacking at {who} in epoch {other}"
+                )
+        self.acknowledged.append((self._timeline_epoch(entry.timeline), entry))
+
+    def _timeline_epoch(self, timeline: int) -> int:
+        for epoch, (_, own, _) in self.promotions.items():
+            if own == timeline:
+                return epoch
+        return 1
+
+    @staticmethod
+    def _has(log: list[Entry], entry: Entry) -> bool:
+        index = (entry.start - 128) // 128
+        return index < len(log) and log[index] == entry
+
+    def _promoted(self, server: Postgres) -> None:
+        agent = self.fleet.agents[server.member]
+        epoch = agent.state.promotion_told
+        log = list(server.log)
+        record = self.fleet.etcd.record
+        if epoch in self.promotions:
+            raise Violation(
+                f"I3: {server.member} and {self.promotions[epoch][0]} were promoted in epoch {epoch}"
+            )
+        if server.timeline in self.timelines:
+            raise Violation(
+                f"R11: timeline {server.timeline} of {server.member} was {self.timelines[server.timeline]}'s"
+            )
+        assert record is not None
+        self.timelines[server.timeline] = server.member
+        self.promotions[epoch] = (server.member, server.timeline, log)
+        for acked_epoch, entry in self.acknowledged:
+            if acked_epoch < epoch and not self._has(log, entry):
+                raise Violation(
+                    f"I1: row {entry.content}, acknowledged in epoch {acked_epoch}, "
+                    f"lacks at {server.member} in {epoch}"
+                )
+        self.fleet.world.count("promotions")
+        self.fleet.world.note(f"{server.member} is promoted in epoch {epoch} to timeline {server.timeline}")
+
+    # I7
+
+    def _counted(self, server: Postgres, entry: Entry, counted: list[Walsender]) -> None:
+        for sender in counted:
+            if self._has(sender.follower.log, entry):
+                continue
+            epoch = self._timeline_epoch(entry.timeline)
+            if any(e > epoch and self._has(log, entry) for e, (_, _, log) in self.promotions.items()):
+                continue  # it is in what came later: I2 covers it
+            raise Violation(f"I7: {sender.name} was counted by {server.member} and lacks {entry}")
+
+    # I9
+
+    def reported(self, agent: Agent, facts: Facts) -> None:
+        """What an agent says that it obeyed must have been durable: it never goes back, over all restarts."""
+        before = self.obeyed.get(agent.name, facts.obeyed)
+        if facts.obeyed < before:
+            raise Violation(f"I9: {agent.name} had obeyed {before}, and is at {facts.obeyed} after a restart")
+        self.obeyed[agent.name] = facts.obeyed
+
+    def forgot(self, member: str) -> None:
+        self.obeyed.pop(member, None)
+
+    # I11
+
+    def _rebuilt(self, server: Postgres) -> None:
+        record = self.fleet.etcd.record
+        known = None if record is None else record.member(MemberName(server.member))
+        if record is None or known is None or server.state is PostgresState.ABSENT:
+            return
+        same = self.fleet.agents[server.member].state.incarnation == known.incarnation
+        if same and any(known.voter in rule.voters for rule in record.rules):
+            raise Violation(f"I11: {known.voter} is rebuilt while {[str(r) for r in record.rules]} counts it")
+
+    # I4
+
+    def _appended(self, server: Postgres, entry: Entry) -> None:
+        receiver = server.receiver
+        if (
+            receiver is not None
+            and receiver.sender.streaming
+            and not is_prefix(server.log, receiver.upstream.log)
+        ):
+            raise Violation(
+                f"I4: {server.member} streams from {receiver.upstream.member}, but is no prefix of it"
+            )
+        # I8: nothing of a lower epoch enters a sealed member.
+        state = self.fleet.agents[server.member].state
+        if receiver is not None and state.seal is not None and receiver.epoch < state.seal.epoch:
+            raise Violation(
+                f"I8: {server.member} is sealed for {state.seal.epoch} and streams in {receiver.epoch}"
+            )
+
+    # I9, I10, and the record
+
+    def saved(self, old: Record | None, new: Record) -> None:
+        world = self.fleet.world
+        world.note(
+            f"record {new.epoch} {new.phase} rules={[str(r) for r in new.rules]} target={new.target} "
+            f"prior={len(new.prior)}"
+        )
+        if old is not None and new.epoch > old.epoch:
+            world.count("epochs")
+            if len(old.rules) == 2:
+                world.count("rule changes cut by a failover")
+        if old is not None and old.phase is Phase.PROMOTING and new.phase is Phase.STABLE:
+            world.count("failovers")
+
+    def after_each(self) -> None:
+        record = self.fleet.etcd.record
+        if record is None:
+            return
+        for name, agent in self.fleet.agents.items():
+            if agent.durable is not None and agent.durable.obeyed.epoch > record.epoch:
+                raise Violation(
+                    f"I9: {name} obeyed epoch {agent.durable.obeyed.epoch} above the record's {record.epoch}"
+                )
+        self._rules(record)
+
+    def _rules(self, record: Record) -> None:
+        """I10: what any walsender of the record's primary may act on is in the record, or the fence."""
+        if record.phase is not Phase.STABLE or record.primary is None:
+            return
+        server = self.fleet.postgres[record.primary]
+        agent = self.fleet.agents[record.primary]
+        if server.state is not PostgresState.PRIMARY or agent.state.obeyed.epoch != record.epoch:
+            return
+        allowed = {rule.synchronous_standby_names(record.epoch) for rule in record.rules}
+        for sender in server.senders:
+            self._rule_of(sender, allowed, record)
+
+    def _rule_of(self, sender: Walsender, allowed: set[str], record: Record) -> None:
+        if not sender.alive or "primacy_fence" in sender.rule or sender.rule in allowed:
+            return
+        if sender.rule == "":
+            return  # counts nobody
+        parsed = parse_application_name(sender.name)
+        raise Violation(f"I10: the walsender of {parsed} acts on {sender.rule}, the record lists {allowed}")

@@ -1,0 +1,86 @@
+"""The parts of the model PostgreSQL: records with content, walsenders, receivers, settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.simulator.model_postgres import Postgres
+
+RECORD = 128
+"""Every record has this many bytes."""
+_ANY = re.compile(r"^ANY (\d+) \((.*)\)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    timeline: int
+    start: int
+    content: int
+    """Identity, which PostgreSQL does not see: below 0 are promotions, probes and the like."""
+
+    @property
+    def end(self) -> int:
+        return self.start + RECORD
+
+
+@lru_cache(maxsize=4096)
+def parse_rule(text: str) -> tuple[int, frozenset[str]]:
+    found = _ANY.match(text)
+    if found is None:
+        return 0, frozenset()
+    return int(found[1]), frozenset(name.strip('"') for name in found[2].split(","))
+
+
+@dataclass(eq=False, slots=True)
+class Walsender:
+    pid: int
+    name: str
+    follower: Postgres
+    rule: str
+    flushed: int = 0
+    alive: bool = True
+    streaming: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Waiter:
+    entry: Entry
+    acknowledged: Callable[[], None]
+    session: int
+
+
+@dataclass(eq=False, slots=True)
+class Receiver:
+    upstream: Postgres
+    sender: Walsender
+    epoch: int
+    alive: bool = True
+    received_at: int = 0
+
+
+@dataclass(slots=True)
+class Conf:
+    rule: str = ""
+    upstream: str = ""
+    """The member followed."""
+    name: str = ""
+    slot: str = ""
+    epoch: int = 0
+    closed: bool = True
+
+
+def is_prefix(shorter: list[Entry], longer: list[Entry]) -> bool:
+    """By content (I4)."""
+    if len(shorter) > len(longer):
+        return False
+    return not shorter or shorter[-1] == longer[len(shorter) - 1] and contiguous(longer)
+
+
+def contiguous(log: list[Entry]) -> bool:
+    return all(a.end == b.start for a, b in pairwise(log[-2:]))

@@ -1,0 +1,1 @@
+"""Faults that the simulator must find by itself, each within a minute."""

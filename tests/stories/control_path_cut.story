@@ -1,0 +1,9 @@
+# Only the path from the primary to the control node is cut; the standbys still hear from it: no failover.
+fleet
+cut a control
+run 10s
+show why
+mend
+until whole
+----
+why witness_disagrees a: silent for N ms, the threshold is N ms; but b received from it N ms ago

@@ -1,0 +1,14 @@
+# The primary crashes while its rule is being changed: both rules may have been in force, so both are priors.
+fleet
+when CHANGE crash primary
+lose c
+until SEALING
+until STABLE
+restart c
+until whole
+show rule
+----
+epoch 2 SEALING of a; prior a of epoch 1 under ANY 1 (b, c); a of epoch 1 under ANY 1 (b)
+epoch 2 PROMOTING b under ANY 1 (a)
+epoch 2 STABLE under b
+rule ANY 1 (a, c)

@@ -1,0 +1,270 @@
+"""Plays the commands of a story on a simulated fleet, and tells what happened.
+
+What is told is the course of the record, and what people are shown; never times or positions, which
+come from the dice. Safety is not told: the fleet's checkers raise, so no rewrite can bless a lost commit.
+
+    fleet members=3 seed=1 profile=default priority=b:200 strict
+    crash a | lose a | restart a | stop-agent a | forget a | stall b 2s | cut a control | mend
+    switchover [b] | replace leader | late a epoch=1 | keep record | restore record
+    when SEALING|PROMOTING|CHANGE <command>      (`primary` and `candidate` stand for who it is then)
+    run 2s | until whole|serving|SEALING|PROMOTING|STABLE|CHANGE|solo
+    heal | show why|rule|prior|members|candidates
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from agents.core.obey import RefusedOrder, consider
+from common.profile import PROFILES
+from common.timebase import SECOND_US
+from orchestrator.core.events import SpecLoaded
+from orchestrator.core.record import Phase, Prior, Record
+from orchestrator.core.spec import STRICT
+from tests.simulator.fleet import Fleet
+
+_PATIENCE_US = 60 * SECOND_US
+_VARYING = ((re.compile(r"\b[0-9A-F]+/[0-9A-F]+\b"), "LSN"), (re.compile(r"\b\d+ (ms|bytes)\b"), r"N \1"))
+_VOTER = re.compile(r"\b([a-g])\.(\d+)\b")
+
+
+class Untellable(ValueError):
+    """A command that is not known, or that waits for what does not come."""
+
+
+class Storyteller:
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self._fleet: Fleet | None = None
+        self._stories_read: dict[int, int] = {}
+        self._numbers: dict[str, int] = {}
+        """The incarnation of each member when the story begins."""
+        self._kept: tuple[Record, int] | None = None
+
+    @property
+    def fleet(self) -> Fleet:
+        if self._fleet is None:
+            raise Untellable("a story begins with `fleet`")
+        return self._fleet
+
+    def play(self, line: str) -> None:
+        word, *rest = line.split()
+        commands: dict[str, Callable[..., None]] = {
+            "fleet": self._born,
+            "when": self._when,
+            "run": self._run,
+            "until": self._until,
+            "show": self._show,
+            "late": self._late,
+            "keep": self._keep,
+            "restore": self._restore,
+        }
+        if word in commands:
+            commands[word](*rest)
+        else:
+            self._fault(word, *rest)
+        self._read_stories()
+
+    # The course of things
+
+    def _born(self, *options: str) -> None:
+        """A whole cluster, its clients at work; its birth is not told."""
+        known = dict(option.partition("=")[::2] for option in options)
+        fleet = Fleet(
+            int(known.get("seed", "1")),
+            members=int(known.get("members", "3")),
+            k=int(known.get("k", "1")),
+            profile=PROFILES[known.get("profile", "default")],
+        )
+        if "strict" in known:
+            fleet.spec = replace(fleet.spec, when_last_voter_lost=STRICT)
+        fleet.replace_leader()  # it loads the specification as it is now
+        self._fleet = fleet
+        if not fleet.world.run_until(40 * SECOND_US, fleet.whole):
+            raise Untellable("the cluster was not born")
+        if "priority" in known:
+            name, _, priority = known["priority"].partition(":")
+            members = tuple(
+                replace(m, priority=int(priority)) if m.name == name else m for m in fleet.spec.members
+            )
+            fleet.spec = replace(fleet.spec, members=members)
+            fleet.control.feed(SpecLoaded(fleet.world.now, fleet.spec))
+            self._run("500ms")
+
+        def write() -> None:
+            fleet.write()
+            fleet.world.after(20_000, write)
+
+        write()
+        self._stories_read[id(fleet.control)] = len(fleet.control.stories)
+        born = fleet.record()
+        assert born is not None
+        self._numbers = {str(m.name): m.number for m in born.members}
+        fleet.on_saved = self._saved
+
+    def _saved(self, old: Record | None, new: Record) -> None:
+        if old is None or (old.epoch, old.phase) == (new.epoch, new.phase):
+            return
+        match new.phase:
+            case Phase.SEALING:
+                self._tell(f"epoch {new.epoch} SEALING of {new.primary}; prior {_priors(new.prior)}")
+            case Phase.PROMOTING:
+                self._tell(f"epoch {new.epoch} PROMOTING {new.candidate} under {new.rule}")
+            case _:
+                self._tell(f"epoch {new.epoch} {new.phase} under {new.primary}")
+
+    def _read_stories(self) -> None:
+        control = self.fleet.control
+        for story in control.stories[self._stories_read.get(id(control), 0) :]:
+            if story.final:
+                self._tell(f"{story.final}: {story.text}")
+                for refused in story.refused:
+                    self._tell(f"  {refused.member}: {refused.refusal}: {refused.text}")
+        self._stories_read[id(control)] = len(control.stories)
+
+    def _run(self, duration: str) -> None:
+        self._run_until(_us(duration))
+
+    def _until(self, what: str) -> None:
+        if not self._run_until(_PATIENCE_US, self._condition(what)):
+            self._show("why")
+            raise Untellable(f"{what} does not come: {self.told[-3:]}")
+
+    def _run_until(self, duration_us: int, done: Callable[[], bool] | None = None) -> bool:
+        world = self.fleet.world
+        return world.run_until(world.now_us + duration_us, done)
+
+    def _condition(self, what: str) -> Callable[[], bool]:
+        fleet = self.fleet
+        if what == "whole":
+            return fleet.whole
+        if what == "serving":
+            return fleet.serving
+
+        def happened() -> bool:
+            record = fleet.record()
+            return record is not None and _is(what, record)
+
+        return happened
+
+    def _when(self, what: str, *command: str) -> None:
+        def then() -> None:
+            record = self.fleet.record()
+            assert record is not None
+            stands_for = {"primary": record.primary, "candidate": record.candidate}
+            self.play(" ".join(str(stands_for.get(word, word)) for word in command))
+
+        # A moment later: the record's own save is to be finished first.
+        self.fleet.once(lambda record: _is(what, record), lambda: self.fleet.world.after(20_000, then))
+
+    # What is done to it
+
+    def _fault(self, word: str, *rest: str) -> None:
+        fleet = self.fleet
+        match word, *rest:
+            case "crash", name:
+                fleet.kill_postmaster(name)
+            case "lose", name:
+                fleet.lose_host(name)
+            case "restart", name:
+                fleet.restart_host(name)
+            case "stop-agent", name:
+                fleet.agents[name].die()
+            case "forget", name:
+                fleet.lose_state(name)
+            case "stall", name, duration:
+                fleet.postgres[name].stalled_until = fleet.world.now_us + _us(duration)
+            case "cut", a, b:
+                fleet.cut.add(frozenset((a, b)))
+            case "mend", *_:
+                fleet.cut.clear()
+            case "heal", *_:
+                fleet.heal()
+            case "switchover", *to:
+                fleet.switchover(to[0] if to else None)
+            case "replace", "leader":
+                fleet.replace_leader()
+            case _:
+                raise Untellable(f"no such command: {' '.join((word, *rest))}")
+
+    def _late(self, member: str, which: str) -> None:
+        """The last order of that epoch to that member, delivered again."""
+        epoch = int(which.removeprefix("epoch="))
+        agent = self.fleet.agents[member]
+        order = [a for a in self.fleet.sent if a.member == member and a.version.epoch == epoch][-1]
+        verdict = consider(agent.state, order)
+        kind = type(order.order).__name__
+        if isinstance(verdict, RefusedOrder):
+            reason = re.sub(r"/\d+", "/N", verdict.reason)
+            self._tell(f"late {kind} of epoch {epoch} to {member} is refused: it {reason}")
+        else:
+            self._tell(f"late {kind} of epoch {epoch} to {member} is obeyed")
+        agent.receive(order)
+
+    def _keep(self, _: str) -> None:
+        record = self.fleet.record()
+        assert record is not None
+        self._kept = (record, self.fleet.etcd.record_revision)
+
+    def _restore(self, _: str) -> None:
+        """etcd comes back from a backup; another leader reads it."""
+        assert self._kept is not None
+        self.fleet.etcd.record, self.fleet.etcd.record_revision = self._kept
+        self.fleet.replace_leader()
+        self.fleet.world.run_until(self.fleet.world.now_us + 300_000)
+
+    # What is seen of it
+
+    def _show(self, what: str) -> None:
+        record = self.fleet.record()
+        status = self.fleet.control.engine.status(self.fleet.world.now)
+        assert record is not None
+        match what:
+            case "why":
+                for reason in status.reasons:
+                    self._tell(f"why {reason.reason} {reason.member}: {reason.text}".rstrip(": "))
+            case "rule":
+                self._tell(f"rule {' -> '.join(map(str, record.rules))}")
+            case "prior":
+                self._tell(f"prior {_priors(record.prior)}")
+            case "members":
+                members = (f"{m.name}.{m.incarnation} {m.state}" for m in status.members)
+                self._tell(f"members {', '.join(members)}")
+            case "candidates":
+                for line in status.candidates:
+                    self._tell(f"candidate {line.member}: {line.refusal or 'eligible'} {line.text}".rstrip())
+            case _:
+                raise Untellable(f"nothing is known about {what}")
+
+    def _tell(self, line: str) -> None:
+        for pattern, instead in _VARYING:
+            line = pattern.sub(instead, line)
+        line = _VOTER.sub(self._incarnation, line)
+        self.told.append(line)
+
+    def _incarnation(self, found: re.Match[str]) -> str:
+        """`c` is the incarnation that the story began with, `c'` a later one."""
+        return found[1] if int(found[2]) == self._numbers.get(found[1]) else f"{found[1]}'"
+
+
+def _is(what: str, record: Record) -> bool:
+    if what == "CHANGE":
+        return len(record.rules) == 2
+    if what == "solo":
+        return len(record.rules) == 1 and not record.rule.waits
+    return record.phase == Phase(what)
+
+
+def _priors(priors: tuple[Prior, ...]) -> str:
+    return "; ".join(
+        f"{p.primary}.{p.number} of epoch {p.epoch} under {p.rule}{' (bound known)' if p.bound else ''}"
+        for p in priors
+    )
+
+
+def _us(duration: str) -> int:
+    if duration.endswith("ms"):
+        return int(duration[:-2]) * 1_000
+    return int(float(duration.removesuffix("s")) * SECOND_US)

@@ -1,0 +1,14 @@
+# A strict cluster never goes to solo: with its last voter gone its commits wait, and go on when it is back.
+fleet members=2 strict
+lose b
+run 10s
+show why
+show rule
+restart b
+until whole
+show rule
+----
+why primary_healthy a
+why strict_waits : ANY 1 (b): no voter is left, and the cluster is strict
+rule ANY 1 (b)
+rule ANY 1 (b)
