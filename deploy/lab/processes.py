@@ -54,11 +54,16 @@ def _belongs(pid: int, marks: Marks) -> bool:
 
 
 def is_live(pid: int) -> bool:
+    return _state(pid) not in "ZX"
+
+
+def _state(pid: int) -> str:
+    """One letter as in proc(5), `X` for a process that is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        return False
-    return stat[stat.rindex(")") + 2] not in "ZX"
+        return "X"
+    return stat[stat.rindex(")") + 2]
 
 
 def send(pids: Iterable[int], what: signal.Signals) -> None:
@@ -82,12 +87,19 @@ def kill_until_none(find: Callable[[], list[int]], *, within_s: float = 5.0) -> 
     return len(seen)
 
 
-def stop_until_all(find: Callable[[], list[int]]) -> list[int]:
-    """SIGSTOP in passes until a pass finds nobody new."""
+def stop_until_all(find: Callable[[], list[int]], *, within_s: float = 5.0) -> list[int]:
+    """SIGSTOP in passes until a pass finds nobody new and all of them stand still.
+
+    A signal is only sent when kill returns: a process that runs on another core goes on until it is seen there.
+    """
     stopped: set[int] = set()
-    while new := set(find()) - stopped:
+    ends_at = time.monotonic() + within_s
+    while (new := set(find()) - stopped) or any(_state(pid) not in "TtZX" for pid in stopped):
         send(new, signal.SIGSTOP)
         stopped |= new
+        if time.monotonic() > ends_at:
+            raise TimeoutError(f"processes {sorted(stopped)} do not all stand still {within_s} s after SIGSTOP")
+        time.sleep(0.001)
     return sorted(stopped)
 
 
