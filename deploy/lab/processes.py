@@ -98,7 +98,9 @@ def stop_until_all(find: Callable[[], list[int]], *, within_s: float = 5.0) -> l
         send(new, signal.SIGSTOP)
         stopped |= new
         if time.monotonic() > ends_at:
-            raise TimeoutError(f"processes {sorted(stopped)} do not all stand still {within_s} s after SIGSTOP")
+            raise TimeoutError(
+                f"processes {sorted(stopped)} do not all stand still {within_s} s after SIGSTOP"
+            )
         time.sleep(0.001)
     return sorted(stopped)
 
