@@ -147,8 +147,8 @@ async def test_from_nothing_to_an_open_primary_that_survives_its_agent_and_its_g
     await connection.execute("create table t as select 1 as n")
     os.kill(member.agent(), signal.SIGKILL)
     await member.another_agent()
-    member.guard.kill()
     successor = member.successor = member.agent()
+    member.guard.kill()  # from here on its agent is nobody's child that we could list
     member.guard.wait()
     await member.another_agent()
     assert await (await connection.execute("select n from t")).fetchone() == (1,)
