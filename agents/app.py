@@ -69,7 +69,7 @@ class Agent:
         )
         self._beats = Beats(config, self._keeper, self._clock, self._timings)
         self._session = Session(config, self._keeper, self._beats, self._clock, self._timings)
-        self._guard = GuardLink.from_environment(self._report_to_guard)
+        self._guard = GuardLink.from_environment(self._report_to_guard, self._clock)
         self._measure_due = asyncio.Event()
         self._busy_until = self._clock.now()
         self._handed_over: Instant | None = None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -17,11 +19,14 @@ import structlog
 from agents.guard.channel import (
     FD_VARIABLE,
     MESSAGE_BYTES_MAX,
+    UNREAD_BYTES_MAX,
     Report,
     Word,
     decode_word,
     send,
 )
+from common.clock import Clock
+from common.timebase import Instant
 
 log: Any = structlog.get_logger()
 
@@ -30,17 +35,20 @@ FIRST_WORD_WITHIN_S: Final = 0.5
 
 
 class GuardLink:
-    def __init__(self, end: socket.socket | None, report: Callable[[], Report]) -> None:
+    def __init__(self, end: socket.socket | None, report: Callable[[], Report], clock: Clock) -> None:
         """`end` None: the agent runs without a guard."""
-        self._end, self._report = end, report
+        self._end, self._report, self._clock = end, report, clock
+        self._guard_pid = os.getppid()
+        if end is not None:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNREAD_BYTES_MAX)
         self._gone = asyncio.Event()
-        self._due = asyncio.Event()
+        self._unread_since: Instant | None = None
         self.on_word: Callable[[Word], None] = lambda word: None
 
     @classmethod
-    def from_environment(cls, report: Callable[[], Report]) -> GuardLink:
+    def from_environment(cls, report: Callable[[], Report], clock: Clock) -> GuardLink:
         number = os.environ.pop(FD_VARIABLE, "")
-        return cls(socket.socket(fileno=int(number)) if number else None, report)
+        return cls(socket.socket(fileno=int(number)) if number else None, report, clock)
 
     def first_word(self) -> Word | None:
         """What the guard said when it started this agent: the deadline that an open primary is under."""
@@ -62,10 +70,27 @@ class GuardLink:
         """Now: the deadline or the door changed."""
         if self._end is None:
             return
+        report = self._report()
         try:
-            send(self._end, self._report())
+            read = send(self._end, report)
         except OSError:
             self._gone.set()
+            return
+        now = self._clock.now()
+        if read:
+            self._unread_since = None
+        elif self._unread_since is None:
+            self._unread_since = now
+        elif now - self._unread_since > report.lease_us // 4:
+            self._end_hung_guard()
+
+    def _end_hung_guard(self) -> None:
+        """It does not read. Thawed later it would go by old reports, and kill a PostgreSQL that is well."""
+        if os.getppid() == self._guard_pid:
+            log.error("guard.hung", pid=self._guard_pid, action="killed")
+            with suppress(ProcessLookupError):
+                os.kill(self._guard_pid, signal.SIGKILL)
+        self._gone.set()
 
     async def run(self) -> None:
         """Return when the guard is gone; never without a guard."""

@@ -22,12 +22,15 @@ from agents.core.steps import (
 )
 from agents.ports import Instance
 
+_CUT_OFF = "cut off by a newer order"
+
 
 class Hands:
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
         self._busy = asyncio.Lock()
         self._cuttable: asyncio.Task[Outcome] | None = None
+        self._cuts_count = 0
         self._cut: set[asyncio.Task[Outcome]] = set()
         self.generation = 0
         self.on_shut: Callable[[], None] = lambda: None
@@ -36,7 +39,10 @@ class Hands:
 
     async def perform(self, step: Step, *, may_be_cut_off: bool = False) -> Outcome:
         """Raise StepFailed, also when `cut_off` ended it."""
+        cuts_count = self._cuts_count
         async with self._busy:
+            if may_be_cut_off and cuts_count != self._cuts_count:
+                raise StepFailed(_CUT_OFF)  # while it still waited for its turn
             return await self._perform(step, may_be_cut_off)
 
     async def open(self, generation: int, before: Callable[[], bool]) -> bool:
@@ -48,7 +54,8 @@ class Hands:
             return True
 
     def cut_off(self) -> None:
-        """End the step that runs, if it is one of those that may be."""
+        """End what runs or waits for its turn, if it is one of the steps that may be."""
+        self._cuts_count += 1
         if self._cuttable is not None:
             self._cut.add(self._cuttable)
             self._cuttable.cancel()
@@ -75,7 +82,7 @@ class Hands:
         if task in self._cut:
             self._cut.discard(task)
             if task.cancelled():
-                raise StepFailed("cut off by a newer order")
+                raise StepFailed(_CUT_OFF)
         outcome = task.result()
         if isinstance(step, StopPostgres):
             self.on_shut()

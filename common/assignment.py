@@ -105,6 +105,8 @@ class Follow(Order, frozen=True, tag="follow"):
     history: tuple[HistoryStep, ...]
     """The whole history of `timeline`, lowest first; gaps in the ids are placeholders."""
     rebuild: Rebuild | None = None
+    voter: bool = True
+    """Named in the rule: commits wait for it. Another one leaves the voters the first moment."""
 
 
 AnyOrder = Wait | Initialise | Seal | Promote | Serve | Follow

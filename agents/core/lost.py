@@ -28,6 +28,8 @@ def why_renewed(state: AgentState, sight: Sight) -> str:
         return ""
     if sight.postgres is PostgresState.ABSENT:
         return "the data directory was lost"
+    if sight.belongs_to:
+        return f"the data directory is that of {sight.belongs_to}"
     if sight.system_identifier and sight.system_identifier != state.system_identifier:
         return f"the data directory is of another cluster, {sight.system_identifier}"
     if sight.system_identifier and not sight.marker_matches:

@@ -17,6 +17,7 @@ from agents.core.state import AgentState
 from agents.core.steps import (
     Clone,
     EndReceivers,
+    Pause,
     PlaceHistories,
     Rewind,
     Sight,
@@ -33,6 +34,9 @@ from common.ids import application_name, slot_name
 from common.rule import FENCE
 
 _RUNNING = (PostgresState.STANDBY, PostgresState.STARTING)
+_VOTERS_FIRST_MS = 300
+"""Commits wait for the voters to attach; a start beside that takes the new primary's attention, and where hosts
+share a machine its disk and processors too. Later changes nothing for anybody."""
 
 
 def follow(state: AgentState, assignment: Assignment, order: Follow) -> Recipe[None]:
@@ -52,6 +56,13 @@ def follow(state: AgentState, assignment: Assignment, order: Follow) -> Recipe[N
             yield Tell(
                 error=f"the data directory is of another cluster: its system identifier is "
                 f"{sight.system_identifier}, this cluster's is {assignment.system_identifier}; nothing was done"
+            )
+            return
+        if sight.belongs_to:
+            # A rewind of ours that was cut short looks the same, but is known by `rebuilding` (above).
+            yield Tell(
+                error=f"the data directory is that of {sight.belongs_to}, this is {state.cluster}/{state.member}; "
+                "nothing was done: mount the right one, or empty it"
             )
             return
         if order.rebuild is None:
@@ -98,6 +109,8 @@ def _end_position(state: AgentState, sight: Sight) -> Recipe[Position]:
 
 
 def _attach(order: Follow, stream: Stream, sight: Sight) -> Recipe[None]:
+    if not order.voter and sight.postgres is not PostgresState.STANDBY:
+        yield Pause(_VOTERS_FIRST_MS)
     yield PlaceHistories(order.timeline, order.history)
     yield WriteSettings(FENCE, stream, closed=False)
     now = yield from asking.look()

@@ -120,7 +120,6 @@ def _order_it(state: AgentState, order: Promote, profile: Profile) -> Recipe[Non
 def _put_r_new_in_force(state: AgentState, order: Promote) -> Recipe[None]:
     epoch = state.obeyed.epoch
     assert state.promotion is not None
-    yield MakeSlots(order.slots, epoch)
     # Stored before it is put in force: a start as primary uses the stored rule (R8).
     state = yield from asking.store(serving_rule=order.rule, serving_epoch=epoch)
     wanted = order.rule.synchronous_standby_names(epoch)
@@ -140,6 +139,8 @@ def _put_r_new_in_force(state: AgentState, order: Promote) -> Recipe[None]:
         promotion=Promotion(done.epoch, done.timeline, done.switch_lsn, first_commit_lsn),
         promotion_signalled=False,
     )
+    # The leader hears of it meanwhile: nobody attaches before it has told everybody (R5).
+    yield MakeSlots(order.slots, epoch)
     yield Tell()
 
 
@@ -150,6 +151,8 @@ def _after_the_promotion(state: AgentState, order: Promote, sight: Sight) -> Rec
         return
     if state.promotion.first_commit_lsn == ZERO:
         yield from _put_r_new_in_force(state, order)
+    else:
+        yield MakeSlots(order.slots, state.obeyed.epoch)
 
 
 def _resume(state: AgentState, order: Promote, profile: Profile, sight: Sight) -> Recipe[None]:

@@ -30,7 +30,8 @@ def seal(state: AgentState, order: Seal, profile: Profile) -> Recipe[None]:
         return
     sight = yield from asking.look()
     if sight.postgres in _NOTHING_THERE:
-        yield Tell(error="can't seal: there is no data directory")
+        owner = f"the data directory is that of {sight.belongs_to}" if sight.belongs_to else ""
+        yield Tell(error=f"can't seal: {owner or 'there is no data directory'}")
         return
     assert state.assignment is not None
     if not (yield from claim_directory(state, state.assignment, sight)):

@@ -62,6 +62,9 @@ def supersedes(running: Assignment | None, new: Assignment) -> bool:
 
 def _wait(state: AgentState) -> Recipe[None]:
     sight = yield from asking.look()
+    if sight.belongs_to:
+        yield Tell(error=f"the data directory is that of {sight.belongs_to}; nothing was done")
+        return
     absent = sight.postgres in (PostgresState.ABSENT, PostgresState.HALF)
     yield Tell(rebuild_needed="there is no data directory yet" if absent else "")
 

@@ -50,6 +50,9 @@ class Sight:
     """Of the data directory; empty when there is none."""
     marker_matches: bool = True
     """The marker in the data directory names this cluster, member and incarnation."""
+    belongs_to: str = ""
+    """HALF: the marker names another member, `cluster/member`: of a rewind cut short, which copies the source's,
+    or of somebody else's volume."""
     timeline: int = 0
     """PRIMARY: the current one. STANDBY: of the end of WAL received. STOPPED: the higher of checkpoint
     timeline and minimum-recovery-ending timeline of the control file."""

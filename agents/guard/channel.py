@@ -13,6 +13,8 @@ from typing import Any
 
 FD_VARIABLE = "PRIMACY_GUARD_FD"
 MESSAGE_BYTES_MAX = 8192
+UNREAD_BYTES_MAX = 16 * 1024
+"""Some twenty reports, two seconds of them: a side that was frozen finds no older ones when it goes on."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,14 @@ class Word:
     """Do nothing more to PostgreSQL: it is about to be stopped."""
 
 
-def send(end: socket.socket, message: Report | Word) -> None:
-    """Raise OSError when the other side is gone; a full buffer drops it, since a newer one will follow."""
+def send(end: socket.socket, message: Report | Word) -> bool:
+    """Raise OSError when the other side is gone. False: its buffer is full, it does not read; a newer message
+    will follow."""
     try:
         end.send(json.dumps(asdict(message)).encode(), socket.MSG_DONTWAIT)
     except BlockingIOError:
-        return
+        return False
+    return True
 
 
 def decode_report(data: bytes) -> Report:

@@ -74,6 +74,7 @@ class Guard:
             exit_code = self._reap()
             if exit_code is not None:
                 return exit_code
+            self._read()  # before judging: a guard that was frozen finds newer reports waiting
             self._keep_agent()
             self._keep_deadline()
             for key, _ in self._selector.select(self._wait_us() / SECOND_US):

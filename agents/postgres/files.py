@@ -6,7 +6,8 @@ Blocking; called on a lane.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +24,10 @@ def sync_directory(directory: Path) -> None:
 
 def write_synced(path: Path, data: bytes, owner: RunAs | None, temporary: Path | None = None) -> None:
     """Content is durable under its name once the folder is synced too; mode 0600."""
+    _write_beside(path, data, owner, temporary).rename(path)
+
+
+def _write_beside(path: Path, data: bytes, owner: RunAs | None, temporary: Path | None = None) -> Path:
     temporary = temporary or path.with_name(f".{path.name}.new")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -34,7 +39,7 @@ def write_synced(path: Path, data: bytes, owner: RunAs | None, temporary: Path |
         os.fsync(handle)
     finally:
         os.close(handle)
-    temporary.rename(path)
+    return temporary
 
 
 def replace_durably(path: Path, data: bytes, owner: RunAs | None) -> None:
@@ -72,27 +77,34 @@ class DurableFile:
     def write(self, text: str) -> None:
         write_all([(self, text)])
 
-    def replace(self, data: bytes) -> bool:
-        """Not durable yet; answers whether anything had to be written."""
-        if data == self.durable and self.path.exists():
-            return False
+    def lies_there(self, data: bytes) -> bool:
+        return data == self.durable and self.path.exists()
+
+    def write_beside(self, data: bytes) -> Path:
+        """Answers the temporary file, whose content is durable, under a name of its own."""
         self.durable = None
-        write_synced(self.path, data, self._owner)
-        return True
+        return _write_beside(self.path, data, self._owner)
 
     def read(self) -> str | None:
         return read_text(self.path)
 
 
-def write_all(contents: Iterable[tuple[DurableFile, str]]) -> None:
-    """In this order; all durable at the end, by one fsync of their folder, which must be the same."""
-    written = []
-    for file, text in contents:
-        data = text.encode()
-        if file.replace(data):
-            written.append((file, data))
-    if not written:
+def write_all(contents: Sequence[tuple[DurableFile, str]]) -> None:
+    """Put in place in this order; all durable at the end, by one fsync of their folder, which must be the same.
+
+    The contents are synced side by side: the disk's journal takes them in one go.
+    """
+    wanted = [(file, text.encode()) for file, text in contents]
+    new = [(file, data) for file, data in wanted if not file.lies_there(data)]
+    if not new:
         return
-    sync_directory(written[0][0].path.parent)
-    for file, data in written:
+    if len(new) == 1:
+        temporaries = [file.write_beside(data) for file, data in new]
+    else:
+        with ThreadPoolExecutor(len(new), thread_name_prefix="syncing") as side_by_side:
+            temporaries = list(side_by_side.map(lambda pair: pair[0].write_beside(pair[1]), new))
+    for (file, _), temporary in zip(new, temporaries, strict=True):
+        temporary.rename(file.path)
+    sync_directory(new[0][0].path.parent)
+    for file, data in new:
         file.durable = data

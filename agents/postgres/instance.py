@@ -231,6 +231,10 @@ class Instance:
             call = partial(histories.place, wal, step.timeline, step.history, owner)
         await server.write("changing history files", call)
         server.forget_histories()
+        if isinstance(step, steps.PlaceHistories):
+            # Woken, the startup process takes the new timeline as its target before it has an upstream. Else it
+            # streams the rest of the segment twice: on the old timeline, to its end, and again on the new one.
+            server.reload()
 
 
 def _mistakes(config: InstanceConfig) -> list[str]:

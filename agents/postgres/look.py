@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from agents.core.steps import Sight
 from agents.postgres.config import InstanceConfig
 from agents.postgres.control_file import ControlData
-from agents.postgres.marker import Marker, is_half_made, read_marker
+from agents.postgres.marker import Marker, belongs_to, is_half_made, read_marker
 from agents.postgres.postmaster import PidFile, read_pid_file
 from agents.postgres.processes import processes_of
 from agents.postgres.server import Server
@@ -106,7 +106,8 @@ async def look(server: Server) -> Sight:
     rule, upstream = directory.settings_rule, directory.settings_upstream
     if directory.state is not None or directory.identity is None:
         state = directory.state or PostgresState.UNKNOWN
-        return Sight(state, settings_rule=rule, settings_upstream=upstream)
+        owner = belongs_to(config, directory.marker)
+        return Sight(state, belongs_to=owner, settings_rule=rule, settings_upstream=upstream)
     postmaster = await server.find()
     seen: Positions | None = None
     control = directory.identity

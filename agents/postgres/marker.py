@@ -56,9 +56,14 @@ def half_marker(config: InstanceConfig, what: str) -> Marker:
 
 
 def is_half_made(config: InstanceConfig, marker: Marker | None) -> bool:
-    if marker is None:
-        return False
-    return bool(marker.half) or (marker.cluster, marker.member) != (config.cluster, config.member)
+    return marker is not None and (bool(marker.half) or bool(belongs_to(config, marker)))
+
+
+def belongs_to(config: InstanceConfig, marker: Marker | None) -> str:
+    """`cluster/member` of another member; empty where it is this one, or nobody is named."""
+    if marker is None or marker.half or (marker.cluster, marker.member) == (config.cluster, config.member):
+        return ""
+    return f"{marker.cluster}/{marker.member}"
 
 
 def lock_directory(config: InstanceConfig) -> int:

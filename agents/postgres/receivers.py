@@ -18,6 +18,8 @@ from agents.postgres.server import Server
 from common.timebase import elapsed_ms
 
 _LOOK_EVERY_S = 0.0005
+_CLEAN_LOOKS = 2
+"""In a row: the kernel's list may leave one child out while another one ends (proc(5), `children`)."""
 _REPEAT_MS = 20
 _KILL_AFTER_MS = 1_000
 _GIVE_UP_MS = 3_000
@@ -29,11 +31,13 @@ async def end_receivers(server: Server) -> None:
         return
     begun_at = server.clock.now()
     told_ms: dict[int, int] = {}
+    clean_looks = 0
     while postmaster.alive:
         # A child without a title was just forked, and may be a receiver that read the old service file.
         found = children(postmaster.pid, server.config.title)
         left = [child for child in found if child.is_receiver or not child.title]
-        if not left:
+        clean_looks = 0 if left else clean_looks + 1
+        if clean_looks == _CLEAN_LOOKS:
             return
         waited_ms = elapsed_ms(since=begun_at, now=server.clock.now())
         if waited_ms > _GIVE_UP_MS:

@@ -15,22 +15,28 @@ _MAKE = "select pg_create_physical_replication_slot(name, false) from unnest(%s:
 
 
 async def make_slots(server: Server, wanted: tuple[str, ...], epoch: int) -> None:
-    """Without reserving WAL, so that a slot whose member never comes holds nothing."""
+    """Without reserving WAL, so that a slot whose member never comes holds nothing.
+
+    The new ones first: somebody may be waiting for them. Those of older epochs go once all that is missing was
+    made; each costs some fsyncs, as making one does.
+    """
     session, within_ms = server.control, server.config.sql_within_ms
-    there = set()
-    for name, active, wal_status in await session.rows(_LIST, within_ms=within_ms):
+    rows = await session.rows(_LIST, within_ms=within_ms)
+    lost = [name for name, active, wal in rows if name in wanted and wal == "lost" and not active]
+    for name in lost:  # it never recovers
+        await session.run(_DROP, (name,), within_ms=within_ms)
+    there = {name for name, _, _ in rows} - set(lost)
+    missing = [name for name in wanted if name not in there]
+    if missing:
+        await session.run(_MAKE, (missing,), within_ms=within_ms)
+        return
+    for name, active, _ in rows:
         known = parse_slot_name(name)
-        outdated = known is not None and known[2] < epoch
-        lost = name in wanted and wal_status == "lost"  # it never recovers
-        if active or not (outdated or lost):
-            there.add(name)
+        if active or known is None or known[2] >= epoch:
             continue
         try:
             await session.run(_DROP, (name,), within_ms=within_ms)
         except NoAnswer:
             raise
-        except StepFailed:  # it became active in this moment
-            there.add(name)
-    missing = [name for name in wanted if name not in there]
-    if missing:
-        await session.run(_MAKE, (missing,), within_ms=within_ms)
+        except StepFailed:
+            continue  # it became active in this moment

@@ -95,5 +95,9 @@ def _follow(record: Record, member: MemberRecord) -> Follow:
     elif member.rebuild_empty:
         rebuild = Rebuild(None)
     return Follow(
-        Upstream(upstream.name, upstream.address, upstream.port), record.timeline, record.history, rebuild
+        Upstream(upstream.name, upstream.address, upstream.port),
+        record.timeline,
+        record.history,
+        rebuild,
+        voter=any(member.voter in rule.voters for rule in record.rules),
     )

@@ -14,6 +14,7 @@ from common.ids import MemberName
 from common.profile import DEFAULT, PROFILES, Profile
 from common.timebase import Instant, elapsed_ms
 from orchestrator.core.effects import Effect, PublishNames, Story
+from orchestrator.core.isolation import isolated
 from orchestrator.core.members import adoptions
 from orchestrator.core.move import Move
 from orchestrator.core.phase_initialising import birth, initialising
@@ -54,8 +55,24 @@ def decide(view: ClusterView, now: Instant) -> Move:
         return _refuse_asked(view, Move((stopped,)))
     move = _by_phase(record, view, now, profile)
     if move.record is None:
+        move = _and_doubt(record, view, now, profile, move)
         move = _and_tell(record, view, now, move)
     return move
+
+
+def _and_doubt(record: Record, view: ClusterView, now: Instant, profile: Profile, move: Move) -> Move:
+    """A leader that hears nobody asks whether others do, in every phase."""
+    doubt = isolated(record, view, now, profile)
+    if doubt is None:
+        return move
+    more = tuple(effect for effect in doubt.effects if effect not in move.effects)
+    again = [ms for ms in (move.again_after_ms, doubt.again_after_ms) if ms is not None]
+    return replace(
+        move,
+        reasons=(*move.reasons, *doubt.reasons),
+        effects=(*move.effects, *more),
+        again_after_ms=min(again, default=None),
+    )
 
 
 def _by_phase(record: Record, view: ClusterView, now: Instant, profile: Profile) -> Move:

@@ -175,16 +175,24 @@ def _speaking(
         return Finding(Diagnosis.REBUILT, (Because(Reason.PRIMARY_REBUILT, name, text),))
     if not facts.postmaster_alive or facts.postgres in (PostgresState.STOPPED, PostgresState.ABSENT):
         return _down(name, seen, record, view, now)
-    if facts.write_state is WriteState.STALLED:
-        age_ms = facts.write_age_ms
-        if age_ms is not None and age_ms >= profile.stalled_after_ms:
-            text = f"no commit was flushed for {age_ms} ms, the limit is {profile.stalled_after_ms} ms"
-            return Finding(Diagnosis.CANT_WRITE, (Because(Reason.PRIMARY_CANT_WRITE, name, text),))
+    stalled_ms = _stalled_ms(seen, now)
+    if stalled_ms is not None and stalled_ms >= profile.stalled_after_ms:
+        text = f"no commit was flushed for {stalled_ms} ms, the limit is {profile.stalled_after_ms} ms"
+        return Finding(Diagnosis.CANT_WRITE, (Because(Reason.PRIMARY_CANT_WRITE, name, text),))
     if facts.write_state is WriteState.WAITING:
         text = f"commits wait for voters ({record.rule})"
         return Finding(Diagnosis.QUORUM_AT_RISK, (Because(Reason.PRIMARY_HEALTHY, name, text),))
     reason = Reason.PRIMARY_LATE if live is Liveness.LATE else Reason.PRIMARY_HEALTHY
     return Finding(Diagnosis.HEALTHY, (Because(reason, name),))
+
+
+def _stalled_ms(seen: MemberView, now: Instant) -> int | None:
+    """Since the newest commit that was acknowledged; where its agent knows of none, since the stall was first
+    reported. None while commits are flushed."""
+    if seen.facts is None or seen.stalled_since is None:
+        return None
+    since_report_ms = elapsed_ms(since=seen.stalled_since, now=now)
+    return since_report_ms if seen.facts.write_age_ms is None else seen.facts.write_age_ms
 
 
 def _down(name: MemberName, seen: MemberView, record: Record, view: ClusterView, now: Instant) -> Finding:

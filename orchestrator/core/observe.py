@@ -109,7 +109,15 @@ def _heard(view: ClusterView, member: MemberView, at: Instant, facts: Facts) -> 
             if member.facts_at == at
             else member.streaming_at,
         )
-    member = replace(member, facts=facts, heard_at=at, writes=_writes(member.writes, at, facts))
+    stalled = facts.postgres is PostgresState.PRIMARY and facts.write_state is WriteState.STALLED
+    since = at if member.stalled_since is None else member.stalled_since
+    member = replace(
+        member,
+        facts=facts,
+        heard_at=at,
+        writes=_writes(member.writes, at, facts),
+        stalled_since=since if stalled else None,
+    )
     suspicion = view.suspicion
     if suspicion is not None and suspicion.member == facts.member:
         suspicion = None  # it spoke

@@ -45,9 +45,10 @@ def promoting(record: Record, view: ClusterView, now: Instant, profile: Profile)
             (Because(Reason.CANDIDATE_GIVEN_UP, candidate, f"would be given up: {why}"), *within.why_not)
         )
     pause_ms = profile.restart_in_place_after_ms - elapsed_ms(since=view.phase_since, now=now)
-    if within.candidates == (candidate,) and pause_ms > 0:
-        # Nobody else will do: it is tried again, but not as fast as the record can be written.
-        text = f"{why}; only it has everything, it is tried again in {pause_ms} ms"
+    failed_before = any(prior.primary == candidate for prior in record.prior)
+    if (failed_before or within.candidates == (candidate,)) and pause_ms > 0:
+        # It was tried again because nobody else will do: not as fast as the record can be written.
+        text = f"{why}; nobody better is left, the next try is in {pause_ms} ms"
         return Move((Because(Reason.CANDIDATE_GIVEN_UP, candidate, text),), again_after_ms=pause_ms)
     operation = record.operation or Operation("", "automatic", "candidate given up")
     text = f"{candidate} is given up: {why}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from common.assignment import Position
 from common.facts import SealReport
 from common.ids import MemberName
-from common.rule import RuleKind, Voter
+from common.rule import Rule, RuleKind, Voter
 from orchestrator.core.record import Prior, Record
 
 
@@ -51,8 +51,24 @@ def resolve_all(priors: Iterable[Prior], sealed: Mapping[Voter, SealReport]) -> 
 
 
 def with_bounds(resolutions: Iterable[Resolution]) -> tuple[Prior, ...]:
-    """The priors, their bounds recorded (a bound once recorded needs no second seal, R2 c)."""
-    return tuple(replace(r.prior, bound=r.bound) for r in resolutions)
+    """The priors, their bounds recorded (a bound once recorded needs no second seal, R2 c).
+
+    Of those that differ in nothing but epoch and bound one is kept, with the higher bound: the same seals
+    resolve them, and min(max(x, y), z) = max(min(x, z), min(y, z)), so every later candidate is judged as
+    before. Without it a candidate that is tried again and again would fill the record (R4).
+    """
+    kept: dict[tuple[MemberName, int, Rule] | int, Prior] = {}
+    for place, resolution in enumerate(resolutions):
+        prior = replace(resolution.prior, bound=resolution.bound)
+        if prior.bound is None:
+            kept[place] = prior
+            continue
+        key = (prior.primary, prior.number, prior.rule)
+        same = kept.pop(key, None)
+        if same is not None and same.bound is not None:
+            prior = replace(prior, epoch=max(prior.epoch, same.epoch), bound=max(prior.bound, same.bound))
+        kept[key] = prior
+    return tuple(kept.values())
 
 
 def _by_voters(prior: Prior, sealed: Mapping[Voter, SealReport]) -> Position | None:

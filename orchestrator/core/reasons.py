@@ -29,6 +29,7 @@ class Reason(StrEnum):
     PRIMARY_CANT_WRITE = "primary_cant_write"
     PRIMARY_REBUILT = "primary_rebuilt"
     OBSERVER_DOUBTS_ITSELF = "observer_doubts_itself"
+    OBSERVER_STANDS_DOWN = "observer_stands_down"
     AGENT_LOST = "agent_lost"
     CONTROL_PATH_CUT = "control_path_cut"
     SEALS_OUT_OF_REACH = "seals_out_of_reach"

@@ -49,6 +49,8 @@ class MemberView:
     seen_primary_epoch: int = 0
     """The epoch in which this node saw it running as a primary."""
     writes: Writes = Writes()
+    stalled_since: Instant | None = None
+    """Since when each report said that commits are not flushed; None when the newest did not."""
     streaming_at: Mapping[str, Instant] = field(default_factory=lambda: MappingProxyType({}))
     """Of a primary: when it last reported each application_name as streaming."""
 

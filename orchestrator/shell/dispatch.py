@@ -105,6 +105,8 @@ class Dispatch:
         self._failpoints = failpoints or Failpoints()
         self._running: dict[tuple[object, ...], asyncio.Task[None]] = {}
         self._wanted: dict[ClusterName, WantedNames] = {}
+        self._isolated: dict[ClusterName, bool] = {}
+        """Of every cluster of this term: whether its newest decision wants to stand down."""
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -120,6 +122,8 @@ class Dispatch:
         if decision.assignments:
             self._assignments.offer(case.cluster, decision.assignments)
             self._keep_warm(case)
+        wants_out = any(isinstance(effect, StandDown) for effect in decision.effects)
+        self._isolated[case.cluster] = wants_out
         for effect in decision.effects:
             self._perform(case.cluster, effect)
         if new:
@@ -134,6 +138,7 @@ class Dispatch:
             task.cancel()
         self._running.clear()
         self._wanted.clear()
+        self._isolated.clear()
         self._assignments.close_all()
 
     # ---- kinds of effects ----
@@ -155,7 +160,8 @@ class Dispatch:
             case ProbeSql(member=member):
                 self._once(self._probe(cluster, effect), "probe", cluster, member)
             case StandDown(text=text):
-                self._once(self._give_up(text), "stand_down")
+                if self._is_isolated:
+                    self._once(self._give_up(text), "stand_down")
             case unknown:
                 assert_never(unknown)
 
@@ -181,6 +187,11 @@ class Dispatch:
     async def _give_up(self, text: str) -> None:
         log.warning("leadership.given_up", reason=text)
         await self._stand_down(text)
+
+    @property
+    def _is_isolated(self) -> bool:
+        """From more than half of the clusters: for one that it can't hear, a leader does not leave the others."""
+        return 2 * sum(self._isolated.values()) > len(self._isolated)
 
     # ---- bookkeeping ----
 

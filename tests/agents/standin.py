@@ -3,21 +3,25 @@
     python -m tests.agents.standin FOLDER
 
 It writes its pid into FOLDER/agents (one line each start) and reads its part from FOLDER/part:
-`live` (reports every 50 ms without moving the deadline), `silent` (reports once).
+`live` (reports every 50 ms without moving the deadline), `renew` (moves it each time), `link` (does so as the
+agent's own end of the channel does), `silent` (reports once).
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from agents.guard.channel import FD_VARIABLE, Report, decode_word, send
-from agents.guard_link import become_guard
+from agents.guard_link import GuardLink, become_guard
+from common.clock import BootClock
 
 GUARD = """
 import sys
@@ -58,13 +62,26 @@ def main() -> None:
     send(end, report)
     with (folder / "agents").open("a") as file:
         file.write(f"{os.getpid()} {word.deadline_us}\n")
+    if part["do"] == "link":
+        asyncio.run(_link(folder, end, report))
     while True:
         time.sleep(0.05)
+        if part["do"] == "renew":
+            send(end, _renewed(report))
         if part["do"] == "live":
             try:
                 send(end, report)
             except OSError:
                 become_guard([sys.executable, "-c", GUARD, str(folder)], report)
+
+
+def _renewed(report: Report) -> Report:
+    return replace(report, deadline_us=time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000 + report.lease_us)
+
+
+async def _link(folder: Path, end: socket.socket, report: Report) -> None:
+    await GuardLink(end, lambda: _renewed(report), BootClock()).run()
+    become_guard([sys.executable, "-c", GUARD, str(folder)], _renewed(report))
 
 
 if __name__ == "__main__":

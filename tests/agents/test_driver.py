@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agents.core.state import AgentState
-from agents.core.steps import Clone, Look, Sight, Step, StopPostgres
+from agents.core.steps import Clone, Look, Sight, Step, StepFailed, StopPostgres
 from agents.driver import Driver
 from agents.epoch_store import EpochStore
 from agents.facts_keeper import FactsKeeper
@@ -183,3 +183,19 @@ async def test_a_final_deadline_is_not_extended(shell: Shell) -> None:
     shell.clock.pass_ms(500)
     shell.fencing.extend(begun_at=shell.clock.now(), lease_ms=1_000)
     assert shell.fencing.deadline_at == before
+
+
+async def test_a_step_that_waits_for_its_turn_is_cut_off_as_well(shell: Shell) -> None:
+    shell.driver.rest()
+    await asyncio.sleep(0)
+    shell.instance.hangs_at = Look
+    looking = asyncio.ensure_future(shell.hands.perform(Look()))
+    async with asyncio.timeout(10):
+        await shell.instance.hung.wait()
+    cloning = asyncio.ensure_future(shell.hands.perform(Clone(CLONE.upstream), may_be_cut_off=True))
+    await asyncio.sleep(0)
+    shell.hands.cut_off()
+    looking.cancel()
+    with pytest.raises(StepFailed, match="cut off"):
+        await cloning
+    assert not any(isinstance(step, Clone) for step in shell.instance.performed)

@@ -153,3 +153,25 @@ def test_only_the_program_in_the_data_directory_is_stopped(host: Host) -> None:
     finally:
         shell.kill()
         shell.communicate()
+
+
+def test_a_guard_that_was_frozen_hears_its_agent_before_it_judges(host: Host) -> None:
+    host.start(do="renew", lease_ms=1_000, deadline_in_ms=1_000)
+    assert host.guard is not None
+    host.guard.send_signal(signal.SIGSTOP)
+    time.sleep(1.5)  # longer than the deadline that it knows
+    host.guard.send_signal(signal.SIGCONT)
+    time.sleep(0.5)
+    assert host.postgres_runs()
+    os.kill(host.agents()[0], signal.SIGKILL)
+
+
+def test_a_hung_guard_is_replaced_by_its_agent(host: Host) -> None:
+    host.start(do="link", lease_ms=1_000, deadline_in_ms=1_000)
+    assert host.guard is not None
+    host.guard.send_signal(signal.SIGSTOP)
+    eventually(lambda: len(host.agents()) == 2)
+    assert host.guard.wait(8) == -signal.SIGKILL
+    successor, agent = host.agents()
+    assert Path(f"/proc/{agent}/stat").read_text().split()[3] == str(successor)
+    assert host.postgres_runs()

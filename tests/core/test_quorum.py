@@ -12,7 +12,7 @@ from common.facts import SealReport
 from common.ids import MemberName
 from common.lsn import Lsn
 from common.rule import SOLO, Rule, Voter
-from orchestrator.core.quorum import resolve, sealed_voters
+from orchestrator.core.quorum import resolve, resolve_all, sealed_voters, with_bounds
 from orchestrator.core.record import Prior
 from tests.core.builders import any_of, at, incarnation, record, seal
 
@@ -114,3 +114,25 @@ def test_seals_of_another_incarnation_or_epoch_do_not_count() -> None:
     }
     assert not sealed_voters(now, stale)
     assert set(sealed_voters(now, {MemberName("b"): seal("b", 5)})) == {Voter(MemberName("b"), 1)}
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("bc"), st.integers(2, 9), st.integers(1, 8)), min_size=1, max_size=6),
+    st.dictionaries(st.sampled_from("abc"), st.integers(0, 9)),
+)
+def test_priors_that_are_alike_are_kept_as_one_and_judge_every_candidate_as_before(
+    given_up: list[tuple[str, int, int]], ends: dict[str, int]
+) -> None:
+    priors = [Prior(epoch, MemberName(who), 1, any_of(1, "a"), at(bound)) for who, epoch, bound in given_up]
+    kept = with_bounds(resolve_all(priors, {}))
+    assert len(kept) == len({who for who, _, _ in given_up})
+    later = _sealed(**ends)
+    before = max(r.bound for r in resolve_all(priors, later) if r.bound is not None)
+    assert max(r.bound for r in resolve_all(kept, later) if r.bound is not None) == before
+
+
+def test_priors_without_a_bound_or_under_another_rule_stay_apart() -> None:
+    open_ones = [_prior(SOLO), _prior(SOLO)]
+    assert with_bounds(resolve_all(open_ones, {})) == tuple(open_ones)
+    apart = [_prior(SOLO, bound=3), _prior(any_of(1, "b"), bound=3)]
+    assert with_bounds(resolve_all(apart, {})) == tuple(apart)

@@ -8,7 +8,7 @@ restart b
 until whole
 show rule
 ----
-why primary_healthy a
+why primary_healthy a: commits wait for voters (ANY 1 (b))
 why strict_waits : ANY 1 (b): no voter is left, and the cluster is strict
 rule ANY 1 (b)
 rule ANY 1 (b)

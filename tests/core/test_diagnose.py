@@ -1,0 +1,61 @@
+"""What the signs of a primary that speaks are taken for."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.assignment import Version
+from common.facts import Facts, PostgresState, WriteState
+from common.ids import MemberName
+from common.timebase import after_ms
+from orchestrator.core.diagnose import Diagnosis, diagnose
+from orchestrator.core.events import FactsHeard
+from orchestrator.core.observe import observe
+from orchestrator.core.view import ClusterView
+from tests.core.builders import CLUSTER, NOW, POLICY, heard, incarnation, record, view
+
+LIMIT = POLICY.stalled_after_ms
+
+
+def _facts(state: WriteState, age_ms: int | None) -> Facts:
+    return Facts(
+        CLUSTER, MemberName("a"), incarnation("a"), Version(3, 10), postgres=PostgresState.PRIMARY,
+        postmaster_alive=True, write_state=state, write_age_ms=age_ms,
+    )  # fmt: skip
+
+
+def _after(*reports: tuple[int, WriteState, int | None], now_ms: int) -> Diagnosis:
+    """Reports at so many ms, then the diagnosis at `now_ms`."""
+    seen: ClusterView = view(heard("a", postgres=PostgresState.PRIMARY), heard("b"), heard("c"))
+    for at_ms, state, age_ms in reports:
+        seen = observe(seen, FactsHeard(after_ms(NOW, at_ms), _facts(state, age_ms)))
+    at = after_ms(NOW, now_ms)
+    return diagnose(record(), seen, at, POLICY).diagnosis
+
+
+@pytest.mark.parametrize(
+    ("now_ms", "expected"),
+    [
+        pytest.param(LIMIT - 1, Diagnosis.HEALTHY, id="not_long_enough"),
+        pytest.param(LIMIT, Diagnosis.CANT_WRITE, id="the_limit"),
+    ],
+)
+def test_a_stall_that_no_acknowledged_commit_preceded_counts_from_its_first_report(
+    now_ms: int, expected: Diagnosis
+) -> None:
+    reports = [(at_ms, WriteState.STALLED, None) for at_ms in range(0, now_ms + 1, 100)]
+    assert _after(*reports, (now_ms, WriteState.STALLED, None), now_ms=now_ms) is expected
+
+
+def test_a_stall_counts_from_the_newest_acknowledged_commit_where_there_was_one() -> None:
+    assert _after((0, WriteState.STALLED, LIMIT), now_ms=0) is Diagnosis.CANT_WRITE
+    assert _after((0, WriteState.STALLED, LIMIT - 1), now_ms=0) is Diagnosis.HEALTHY
+
+
+def test_a_commit_that_was_flushed_meanwhile_ends_the_stall() -> None:
+    reports = [
+        (0, WriteState.STALLED, None),
+        (LIMIT - 100, WriteState.WAITING, None),
+        (LIMIT, WriteState.STALLED, None),
+    ]
+    assert _after(*reports, now_ms=LIMIT) is Diagnosis.HEALTHY
