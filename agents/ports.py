@@ -8,6 +8,7 @@ from agents.core.steps import Outcome, Step
 from agents.postgres.facts import PartialFacts
 from agents.postgres.instance import Death
 from agents.postgres.probe_commit import ProbeOutcome
+from common.lsn import Lsn
 from common.timebase import Instant
 
 
@@ -29,6 +30,9 @@ class Instance(Protocol):
 
     @property
     def primary_since(self) -> Instant | None: ...
+
+    @property
+    def end_of_recovery_lsn(self) -> Lsn | None: ...
 
     @property
     def activity(self) -> str: ...

@@ -15,7 +15,7 @@ import structlog
 
 from agents.core.opening import Acknowledged, may_open
 from agents.core.state import AgentState
-from agents.core.steps import Look, Sight, StepFailed
+from agents.core.steps import StepFailed
 from agents.epoch_store import EpochStore
 from agents.facts_keeper import FactsKeeper
 from agents.fencing import Fencing
@@ -24,7 +24,7 @@ from agents.ports import Instance
 from agents.postgres.probe_commit import ProbeOutcome
 from common.assignment import Promote, Serve
 from common.clock import Clock
-from common.lsn import ZERO, Lsn
+from common.facts import WriteState
 from common.profile import Profile
 from common.rule import Rule, RuleKind
 from common.timebase import elapsed_ms
@@ -32,6 +32,7 @@ from common.timebase import elapsed_ms
 log: Any = structlog.get_logger()
 
 OPENING_EVERY_MS: Final = 20
+OPENING_FOR_MS: Final = 5_000
 
 
 def rule_served(state: AgentState) -> Rule | None:
@@ -58,7 +59,6 @@ class Prober:
         self._store, self._instance, self._hands, self._keeper = store, instance, hands, keeper
         self._fencing, self._clock, self._profile = fencing, clock, profile
         self._wake = asyncio.Event()
-        self._end_of_recovery: tuple[int, Lsn] | None = None
         self.on_opened: Callable[[], None] = lambda: None
 
     def wake(self) -> None:
@@ -69,24 +69,34 @@ class Prober:
         while True:
             begun_at = self._clock.now()
             self._wake.clear()
-            await self._probe_once()
-            # Until the door is open, each millisecond is an outage.
-            waiting = rule_served(self._store.current) is not None and not self._fencing.is_open
-            every_ms = OPENING_EVERY_MS if waiting else self._profile().probe_every_ms
+            opening = self._is_opening
+            await self._probe_once(OPENING_EVERY_MS if opening else self._profile().stalled_after_ms)
+            every_ms = OPENING_EVERY_MS if opening and self._is_opening else self._profile().probe_every_ms
             left_ms = every_ms - elapsed_ms(since=begun_at, now=self._clock.now())
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(left_ms, 5) / 1000):
                     await self._wake.wait()
 
-    async def _probe_once(self) -> None:
+    @property
+    def _is_opening(self) -> bool:
+        """Each millisecond until the door is open is an outage; after a while nothing but patience helps."""
+        since = self._instance.primary_since
+        if rule_served(self._store.current) is None or self._fencing.is_open:
+            return False
+        return since is None or elapsed_ms(since=since, now=self._clock.now()) < OPENING_FOR_MS
+
+    async def _probe_once(self, within_ms: int) -> None:
         state = self._store.current
         rule = rule_served(state)
         if rule is None or self._instance.primary_since is None:
             return
         generation = self._hands.generation
         outcome = await self._instance.probe_commit(
-            rule.synchronous_standby_names(state.serving_epoch), self._profile().stalled_after_ms
+            rule.synchronous_standby_names(state.serving_epoch), within_ms
         )
+        stuck_ms = elapsed_ms(since=outcome.begun_at, now=self._clock.now())
+        if outcome.state is WriteState.STALLED and stuck_ms < self._profile().stalled_after_ms:
+            return  # asked after early: nothing is known yet
         self._keeper.probed(outcome)
         if not outcome.acknowledged:
             return
@@ -97,8 +107,8 @@ class Prober:
 
     async def _maybe_open(self, outcome: ProbeOutcome, generation: int) -> None:
         lease_ms = self._profile().lease_ms
-        started_at = self._instance.primary_since
-        if started_at is None or outcome.end_lsn is None:
+        started_at, recovered_lsn = self._instance.primary_since, self._instance.end_of_recovery_lsn
+        if started_at is None or recovered_lsn is None or outcome.end_lsn is None:
             return
         state = self._store.current
         promotion = state.promotion
@@ -106,7 +116,6 @@ class Prober:
             promotion.switch_lsn if promotion is not None and promotion.epoch == state.serving_epoch else None
         )
         try:
-            recovered_lsn = await self._end_of_recovery_lsn(generation)
             evidence = Acknowledged(outcome.begun_at, outcome.end_lsn)
             if not may_open(
                 evidence, started_at=started_at, end_of_recovery_lsn=recovered_lsn, switch_lsn=switch_lsn
@@ -125,12 +134,3 @@ class Prober:
         if opened:
             log.info("door.opened", epoch=state.serving_epoch)
             self.on_opened()
-
-    async def _end_of_recovery_lsn(self, generation: int) -> Lsn:
-        """Of this start; it does not change, so it is looked at once."""
-        known = self._end_of_recovery
-        if known is None or known[0] != generation:
-            sight = await self._hands.perform(Look())
-            assert isinstance(sight, Sight)
-            known = self._end_of_recovery = (generation, sight.end_of_recovery_lsn or ZERO)
-        return known[1]

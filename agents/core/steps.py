@@ -68,7 +68,6 @@ class Sight:
     """synchronous_standby_names in the durable settings file; None when there is no such file."""
     settings_upstream: str = ""
     """application_name in the durable settings file; empty when nobody is followed."""
-    end_of_recovery_lsn: Lsn | None = None
 
 
 @dataclass(frozen=True, slots=True)

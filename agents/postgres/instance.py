@@ -36,6 +36,7 @@ from agents.postgres.stopping import stop
 from agents.postgres.versions import read_version, version_mistakes
 from common.clock import Clock
 from common.errors import BadConfig
+from common.lsn import Lsn
 from common.timebase import Instant
 
 _SOCKET_PATH_MAX = 90
@@ -118,6 +119,12 @@ class Instance:
         while it is none. `opening.may_open(started_at=…)`."""
         primacy = self._server.primacy
         return None if primacy is None or not self._server.alive else primacy.since
+
+    @property
+    def end_of_recovery_lsn(self) -> Lsn | None:
+        """Of this start or promotion, an upper bound; it never changes. None while it is no primary."""
+        primacy = self._server.primacy
+        return None if primacy is None or not self._server.alive else primacy.end_of_recovery_lsn
 
     async def wait_death(self) -> Death:
         """Wait until the postmaster that runs now, or the next one that runs, dies; each is told once."""

@@ -119,7 +119,6 @@ async def look(server: Server) -> Sight:
         state, seen = await _of_running(server, directory.pid_file)
     timeline = control.timeline if seen is None else seen.timeline
     stopped = state is PostgresState.STOPPED
-    primacy = server.primacy
     return Sight(
         postgres=state,
         system_identifier=control.system_identifier,
@@ -132,7 +131,6 @@ async def look(server: Server) -> Sight:
         was_primary=not directory.standby_signal,
         settings_rule=rule,
         settings_upstream=upstream,
-        end_of_recovery_lsn=None if primacy is None else primacy.end_of_recovery_lsn,
     )
 
 

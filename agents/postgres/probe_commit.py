@@ -7,6 +7,7 @@ outstanding, and is asked after; its late answer still proves something about th
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from psycopg.errors import Diagnostic
@@ -22,8 +23,10 @@ from common.timebase import Instant, elapsed_ms
 _COMMIT = """
 select current_setting('synchronous_standby_names'), pg_logical_emit_message(true, 'primacy', '')::text
 """
+_NUDGE = "select pg_logical_emit_message(true, 'primacy', '')"
 _WAITS = "select wait_event = 'SyncRep' from pg_stat_activity where pid = %s"
 _WITNESS_WITHIN_MS = 200
+_CONNECT_WITHIN_MS = 500
 _REPLACED_AFTER_MS = 10_000
 _LEFT_BEHIND_MAX = 3
 
@@ -60,14 +63,16 @@ class ProbeCommits:
     async def probe(self, expected_rule: str, within_ms: int) -> ProbeOutcome:
         """Begin a commit, or ask after the one that is outstanding. Never raises."""
         if self._pending is None:
+            tried_at = self._clock.now()
+            connect_within_ms = max(within_ms, _CONNECT_WITHIN_MS)
             try:
-                await self._session.connect(within_ms)
+                await self._session.connect(connect_within_ms)
                 self._warning = ""
                 self._begun_at = self._clock.now()
-                self._pending = await self._session.begin(_COMMIT, within_ms=within_ms)
+                self._pending = await self._session.begin(_COMMIT, within_ms=connect_within_ms)
             except NoAnswer as why:
                 state = WriteState.STALLED if why.timed_out else WriteState.NONE
-                return ProbeOutcome(self._clock.now(), state, error=str(why))
+                return ProbeOutcome(tried_at, state, error=str(why))
         pending = self._pending
         if not await pending.done_within(within_ms):
             return await self._while_pending(pending)
@@ -104,6 +109,7 @@ class ProbeCommits:
         except StepFailed as why:
             return ProbeOutcome(self._begun_at, WriteState.STALLED, error=str(why))
         if rows and rows[0][0]:
+            await self._nudge()
             return ProbeOutcome(self._begun_at, WriteState.WAITING)
         outcome = ProbeOutcome(
             self._begun_at, WriteState.STALLED, error="the probe commit is not flushed yet"
@@ -115,6 +121,13 @@ class ProbeCommits:
             await pending.abandon()
             self._pending = None
         return outcome
+
+    async def _nudge(self) -> None:
+        """A small flushed commit that waits for nobody. Waiters are released by a reply, and the first reply of a
+        standby that attaches comes while its walsender still catches up, when it releases nobody: the next one
+        would come with the next WAL, or after wal_receiver_status_interval (V10)."""
+        with suppress(StepFailed):
+            await self._witness.run(_NUDGE, within_ms=_WITNESS_WITHIN_MS)
 
     def _hear(self, notice: Diagnostic) -> None:
         if notice.severity_nonlocalized == "WARNING":

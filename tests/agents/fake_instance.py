@@ -37,6 +37,7 @@ class FakeInstance:
         self.hung = asyncio.Event()
         self.on_step: Callable[[Step], None] = lambda step: None
         self.primary_since: Instant | None = None
+        self.end_of_recovery_lsn: Lsn | None = None
         self.postmaster_alive = False
         self.activity = ""
         self.probe = ProbeOutcome(Instant(0), WriteState.NONE)

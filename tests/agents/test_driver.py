@@ -139,7 +139,8 @@ async def primary(shell: Shell) -> None:
     await asyncio.sleep(0)
     shell.store.save_now(state)
     shell.instance.primary_since = shell.clock.now()
-    shell.instance.sight = Sight(PostgresState.PRIMARY, end_of_recovery_lsn=Lsn(100))
+    shell.instance.sight = Sight(PostgresState.PRIMARY)
+    shell.instance.end_of_recovery_lsn = Lsn(100)
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,6 @@ def _sight(agent: Agent, pg: Postgres) -> st.Sight:
         was_primary=not pg.standby_signal,
         settings_rule=pg.conf.rule,
         settings_upstream=pg.conf.name,
-        end_of_recovery_lsn=Lsn(pg.end_of_recovery),
     )
 
 

@@ -65,8 +65,9 @@ async def test_the_next_timeline_is_taken_at_the_sealed_end(home: Home) -> None:
         sight = await b.look()
         assert (sight.postgres, sight.timeline) == (PostgresState.PRIMARY, 2)
         assert sight.history == (HistoryStep(1, end.end_lsn),)
-        assert sight.end_of_recovery_lsn is not None
-        assert sight.end_of_recovery_lsn > done.switch_lsn
+        recovered_lsn = b.instance.end_of_recovery_lsn
+        assert recovered_lsn is not None
+        assert recovered_lsn > done.switch_lsn
         assert b.instance.primary_since is not None
 
 
