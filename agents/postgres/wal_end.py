@@ -8,6 +8,7 @@ what was flushed it is torn, otherwise the disk is damaged. pg_waldump gives non
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,6 @@ from crc32c import crc32c
 
 from agents.postgres.histories import list_histories
 from agents.postgres.wal_pages import (
-    FIRST_IS_CONTINUATION,
     FIRST_IS_OVERWRITE,
     LONG_HEADER,
     PAGE,
@@ -33,6 +33,10 @@ _RECORD = struct.Struct("<IIQBB2xI")
 _RECORD_BYTES: Final = 24
 _CRC_AT: Final = 20
 _LONGEST: Final = 1 << 30
+_TRIES: Final = 3
+"""From a page on which a record begins the first one succeeds, unless something is damaged."""
+_PAGES_BACK: Final = 1 << 17
+"""A gigabyte, as long as a record can be; mostly one or two are read."""
 _XLOG_MANAGER: Final = 0
 _SWITCH: Final = 0x40
 
@@ -108,7 +112,7 @@ def _goes_on(pages: WalPages, start_lsn: int) -> bool:
 
 
 def _scan(pages: WalPages, start_lsn: int) -> WalEnd:
-    reader = _Reader(pages, start_lsn)
+    reader = _Reader(pages, start_lsn, _record_before(pages, start_lsn))
     try:
         while True:
             reader.step()
@@ -118,14 +122,46 @@ def _scan(pages: WalPages, start_lsn: int) -> WalEnd:
         return WalEnd(timeline, Lsn(reader.at), would_end, end.reason, reader.records)
 
 
+def _record_before(pages: WalPages, start_lsn: int) -> int | None:
+    """Where the record begins that ends at `start_lsn`; None where it can't be found.
+
+    Needed, because a checksum proves nothing about the place: a promotion fills the rest of its first segment
+    with copies of the last page, a rewind takes that file along, and what lies exactly where the next record
+    would begin may then be a whole one of other WAL. Only its prev-link tells.
+    """
+    page_at = (start_lsn - 1) - (start_lsn - 1) % PAGE
+    tries = 0
+    for _ in range(_PAGES_BACK):
+        try:
+            page = pages.page(page_at)
+        except Unreadable:
+            return None
+        first_at = page_at + page.header_bytes + (page.left_bytes + 7 & ~7 if page.is_continuation else 0)
+        if first_at < min(start_lsn, page_at + PAGE):
+            reader = _Reader(pages, first_at, None)
+            with suppress(_Ends):
+                while reader.at < start_lsn:
+                    reader.step()
+            if reader.at == start_lsn and reader.previous is not None:
+                return reader.previous
+            tries += 1
+            if tries == _TRIES:
+                return None
+        page_at -= PAGE
+        if page_at < 0:
+            return None
+    return None
+
+
 class _Reader:
     """`at` is always a record boundary: all before it is whole."""
 
-    def __init__(self, pages: WalPages, start_lsn: int) -> None:
+    def __init__(self, pages: WalPages, start_lsn: int, previous: int | None) -> None:
+        """`previous`: where the record before begins, if it is known."""
         self.at = start_lsn
         self.records = 0
+        self.previous = previous
         self._pages = pages
-        self._previous: int | None = None
         self._page_at = -1
         self._page: Page | None = None
 
@@ -135,7 +171,7 @@ class _Reader:
         page_at = at - at % PAGE
         page = self._load(page_at)
         if at == page_at:
-            if page.info & FIRST_IS_CONTINUATION:
+            if page.is_continuation:
                 raise _Ends(f"the rest of another record where one should begin, at {Lsn(at)}")
             at += page.header_bytes
         left_at = self._pages.chain.left_at(page.file_timeline)
@@ -157,17 +193,17 @@ class _Reader:
             record, end = joined
         self._check(record, at, would_end)
         self.records += 1
-        self._previous = at
+        self.previous = at
         self.at = end + 7 & ~7
         if record[17] == _XLOG_MANAGER and record[16] & 0xF0 == _SWITCH:
             self.at += -self.at % self._pages.segment_bytes
 
     def _check(self, record: memoryview, at: int, would_end: int) -> None:
         _, _, previous, _, _, checksum = _RECORD.unpack_from(record)
-        if self._previous is None:
+        if self.previous is None:
             if previous >= at:
                 raise _Ends(f"prev-link {Lsn(previous)} at {Lsn(at)}", would_end)
-        elif previous != self._previous:
+        elif previous != self.previous:
             raise _Ends(f"prev-link {Lsn(previous)} at {Lsn(at)}", would_end)
         if crc32c(record[:_CRC_AT], crc32c(record[_RECORD_BYTES:])) != checksum:
             raise _Ends(f"checksum of the record at {Lsn(at)}", would_end)
@@ -187,7 +223,7 @@ class _Reader:
             if page.info & FIRST_IS_OVERWRITE:
                 self.at = page_at + page.header_bytes
                 return None
-            if not page.info & FIRST_IS_CONTINUATION or page.left_bytes != length - len(record):
+            if not page.is_continuation or page.left_bytes != length - len(record):
                 raise _Ends(f"no continuation at {Lsn(page_at)}", would_end)
             taken = page.data[page.header_bytes : page.header_bytes + length - len(record)]
             record += taken

@@ -87,6 +87,11 @@ class Page:
     file_timeline: int
     """Of the segment file that it was read from."""
 
+    @property
+    def is_continuation(self) -> bool:
+        """It begins with the rest of a record that began before."""
+        return bool(self.info & FIRST_IS_CONTINUATION)
+
 
 class WalPages:
     """Use as a context manager: it keeps the segment that it reads open."""

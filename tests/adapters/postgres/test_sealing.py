@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -260,3 +261,31 @@ def waldump_end(member: Member) -> Lsn:
 def waldump_last(member: Member, end: Lsn) -> str:
     lines, _ = waldump(member, Lsn(end - end % 8192 - 8192 if end % 8192 < 200 else end - end % 8192))
     return lines[-1]
+
+
+async def test_a_whole_record_of_other_wal_behind_the_end_is_not_taken_for_more(home: Home) -> None:
+    """A promotion fills the rest of its first segment with copies of the last page, and a rewind takes that file
+    along: a whole record with a right checksum may lie exactly where the next one would begin."""
+    async with home.member("a") as a, home.member("b") as b:
+        await a.serve()
+        await b.follow(a)
+        a.ask("create table t as select generate_series(1, 1000) as i")
+        a.ask("select pg_logical_emit_message(true, 'test', 'stale')")
+        await eventually(lambda: b.has_replayed(a))
+        end = await seal(b)
+        segment = b.wal / a_segment(Lsn(end.end_lsn - 1))
+        content = segment.read_bytes()
+        at, length = last_record(b, segment)
+        inside = end.end_lsn % len(content)
+        overwrite(segment, inside, content[at % len(content) : at % len(content) + length])
+        again = await b.perform(MeasureEnd())
+        assert again.end_lsn == end.end_lsn
+        assert not await b.perform(Reached(Position(1, Lsn(end.end_lsn + 8))))
+
+
+def last_record(member: Member, segment: Path) -> tuple[int, int]:
+    """(where it begins, its length) by pg_waldump's word."""
+    program = member.config.bin_directory / "pg_waldump"
+    said = subprocess.run([program, segment], capture_output=True, text=True, check=False).stdout
+    length, lsn = re.findall(r"len \(rec/tot\): +\d+/ *(\d+),.*?lsn: ([0-9A-F]+/[0-9A-F]+)", said)[-1]
+    return Lsn.parse(lsn), int(length)
