@@ -42,27 +42,46 @@ class Policy:
     """So many failures in a row open the breaker; 0: none."""
     breaker_open_ms: int = 5_000
 
+    @property
+    def timeout_s(self) -> float:
+        return self.timeout_ms / 1000
+
 
 POLICIES: Mapping[str, Policy] = MappingProxyType(
     {
         policy.name: policy
         for policy in (
-            Policy("agent.session.open", "open the stream to a control node", 2_000, repeatable=True),
+            Policy("agent.disk", "a durable write of the agent, or reading what lies there", 5_000),
             Policy("agent.facts.write", "write facts to the stream", 2_000),
+            Policy("agent.session.open", "open the stream to a control node", 2_000, repeatable=True),
+            Policy("agent.sql", "one statement of the agent; its socket is cut then", 500),
+            Policy("dns.exchange", "one message to a name server, sent anew meanwhile", 500, repeatable=True),
             Policy(
-                "alert.send", "deliver an alert to its receivers", 10_000, 3, 500, 10_000, True, 5, 60_000
+                "dns.publish",
+                "make the names of a cluster say what is wanted; begun anew until it was read back",
+                2_500,
+                first_wait_ms=100,
+                longest_wait_ms=2_000,
+                repeatable=True,
+                breaker_failures=10,
+                breaker_open_ms=2_000,
             ),
+            Policy("dns.read_back", "ask every authoritative server", 1_500, repeatable=True),
             Policy(
-                "dns.publish", "make the names of a cluster say what is wanted", 2_000, 3, 100, 1_000, True
+                "etcd.connect", "wait for one member's channel; then the next is tried", 300, repeatable=True
             ),
-            Policy("dns.read_back", "ask every authoritative server", 2_000, repeatable=True),
-            Policy("etcd.read", "a linearizable read", 1_000, 3, 50, 500, True),
-            Policy("etcd.write", "a compare-and-swap; never repeated blindly", 1_000),
-            Policy("observer.ask", "ask another control node what it heard", 200, repeatable=True),
-            Policy("probe.sql", "the leader's own look at a primary", 500, repeatable=True),
+            Policy("etcd.read", "one linearizable read from one member", 500, repeatable=True),
+            Policy("etcd.request", "a request to etcd with all its attempts", 2_000),
+            Policy("etcd.write", "a compare-and-swap; never repeated blindly", 500),
+            Policy("observer.ask", "ask another control node what it heard; or the profile's time", 500),
+            Policy("operator.forward", "pass on to the leader what people ask", 4_000),
+            Policy(
+                "probe.sql", "the leader's own look at a primary; or the profile's time", 500, repeatable=True
+            ),
         )
     }
 )
+"""What the daemons go by. Where the profile gives a time (`confirm_within_ms`), the shorter one counts."""
 
 
 class BreakerState(StrEnum):
@@ -105,8 +124,8 @@ class Caller:
     clock: Clock
     policies: Mapping[str, Policy] = field(default_factory=lambda: POLICIES)
     breakers: dict[tuple[str, str], Breaker] = field(default_factory=dict)
-    attempts_count: dict[str, int] = field(default_factory=dict)
-    failures_count: dict[str, int] = field(default_factory=dict)
+    counted: Callable[[str, str], None] = lambda policy, outcome: None
+    """Told (policy, `tried`, `failed` or `not_tried`), for the metrics."""
 
     async def call(self, name: str, fn: Callable[[], Awaitable[T]], *, target: str = "") -> T:
         """Raise what `fn` raises; NotDelivered or OutcomeUnknown after a timeout; NotDelivered while open."""
@@ -127,11 +146,12 @@ class Caller:
         breaker = self.breakers.setdefault((policy.name, target), Breaker())
         state = breaker.state(policy, self.clock.now())
         if state is BreakerState.OPEN:
+            self.counted(policy.name, "not_tried")
             raise NotDelivered(
                 f"{policy.name} {target}: not tried, it failed {breaker.failures} times in a row"
             )
         breaker.trial_running = state is BreakerState.TRYING
-        self.attempts_count[policy.name] = self.attempts_count.get(policy.name, 0) + 1
+        self.counted(policy.name, "tried")
         try:
             async with asyncio.timeout(policy.timeout_ms / 1000):
                 result = await fn()
@@ -149,5 +169,5 @@ class Caller:
         return result
 
     def _failed(self, policy: Policy, breaker: Breaker) -> None:
-        self.failures_count[policy.name] = self.failures_count.get(policy.name, 0) + 1
+        self.counted(policy.name, "failed")
         breaker.failed(policy, self.clock.now())

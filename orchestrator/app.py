@@ -20,6 +20,7 @@ from common.codec import encode
 from common.errors import FailoverError
 from common.ids import ClusterName, MemberName
 from common.profile import DEFAULT, PROFILES
+from common.resilience import Caller
 from orchestrator.config import AnswererConfig, Config, Rfc2136Config
 from orchestrator.core.events import BeatHeard
 from orchestrator.core.status import ClusterStatus
@@ -107,7 +108,11 @@ class App:
             assignments=self._streams,
             observers=self._observers,
             prober=self._prober,
-            publisher=Publishing(self._name_services(), clock),
+            publisher=Publishing(
+                self._name_services(),
+                clock,
+                Caller(clock, counted=lambda policy, how: metrics.calls.labels(policy, how).inc()),
+            ),
             stories=self._stories,
             stand_down=self._leadership.stand_down,
             failpoints=failpoints,

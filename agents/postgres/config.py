@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from common.ids import ClusterName, MemberName
+from common.resilience import POLICIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,9 @@ class InstanceConfig:
     """The operator's own settings; the agent's win."""
     untested_version: bool = False
     run_as: RunAs | None = None
-    sql_within_ms: int = 500
+    sql_within_ms: int = POLICIES["agent.sql"].timeout_ms
     """How long one SQL statement of a look may take before PostgreSQL counts as not answering."""
-    disk_within_ms: int = 5_000
+    disk_within_ms: int = POLICIES["agent.disk"].timeout_ms
     """How long a durable write may take before the step fails."""
     start_within_ms: int = 600_000
     """Crash recovery of much WAL takes long; a start without progress is given up far earlier."""

@@ -20,6 +20,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from common.errors import BadConfig, Refused
+from common.resilience import POLICIES
 from orchestrator.core.names import (
     NameAnswer,
     Published,
@@ -188,7 +189,7 @@ class AnswererNames:
         table: NameTable,
         verify: Sequence[ServerAddress] = (),
         *,
-        exchange_within_s: float = 0.5,
+        exchange_within_s: float = POLICIES["dns.exchange"].timeout_s,
     ) -> None:
         self._zone = normal_name(zone)
         self._table = table

@@ -22,6 +22,7 @@ import dns.rdatatype
 import dns.update
 
 from common.errors import NotDelivered, OutcomeUnknown, Refused
+from common.resilience import POLICIES
 from orchestrator.core.names import (
     NAME_TTL_S,
     NameAnswer,
@@ -52,7 +53,7 @@ class NameServerSettings:
     server: ServerAddress
     key: TsigKey
     verify: tuple[ServerAddress, ...] = ()  # empty: `server` alone
-    exchange_within_s: float = 0.5
+    exchange_within_s: float = POLICIES["dns.exchange"].timeout_s
     publish_within_s: float = 2.0
 
 

@@ -18,6 +18,7 @@ import grpc.aio
 
 from common.clock import Clock
 from common.errors import BadConfig, FailoverError, NotDelivered, OutcomeUnknown, Refused
+from common.resilience import POLICIES
 from common.timebase import Instant, after_ms
 from orchestrator.etcd import translate
 from orchestrator.etcd.endpoint import Endpoint, Tls
@@ -39,12 +40,12 @@ _PAGE = 256
 
 @dataclass(frozen=True, slots=True)
 class CallTimes:
-    connect_within_ms: int = 300
+    connect_within_ms: int = POLICIES["etcd.connect"].timeout_ms
     """Waiting for one member's channel; then the next member is tried."""
-    call_within_ms: int = 500
+    call_within_ms: int = POLICIES["etcd.write"].timeout_ms
     """One call to one member. Shorter: a busy disk of etcd looks like a dead member. Longer: a frozen one
     holds us up for longer before the next is asked."""
-    total_within_ms: int = 2_000
+    total_within_ms: int = POLICIES["etcd.request"].timeout_ms
     """A request with all its attempts. Longer than an election inside etcd (about 1 s), to ride that out."""
     watch_for_ms: int = 3_000
     """A watch stream is opened anew this often: a frozen or cut-off member is noticed that late at most."""

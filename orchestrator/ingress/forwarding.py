@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import grpc
 import grpc.aio
 
+from common.resilience import POLICIES
 from orchestrator.ingress.identity import Identity, Kind, of_call
 from orchestrator.ingress.tls import CHANNEL_OPTIONS
 
@@ -18,7 +19,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 FORWARDED_BY = "primacy-forwarded-by"
 ON_BEHALF_OF = "primacy-on-behalf-of"
-ANSWER_WITHIN_S = 4.0
+ANSWER_WITHIN_S = POLICIES["operator.forward"].timeout_s
 """Less than the client waits, so that it hears words and no silence."""
 STREAM_WITHIN_S = 86_400.0
 

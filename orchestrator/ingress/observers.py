@@ -16,6 +16,7 @@ import structlog
 from common.clock import Clock
 from common.errors import NotDelivered, OutcomeUnknown, Refused
 from common.ids import ClusterName, MemberName
+from common.resilience import POLICIES
 from common.timebase import elapsed_ms
 from orchestrator.core.events import ObserverAnswered, ObserverFailed
 from orchestrator.ingress.heard import Heard
@@ -90,8 +91,9 @@ class Observers:
             request_serializer=pb.HeardRequest.SerializeToString,
             response_deserializer=pb.HeardReply.FromString,
         )
+        within_s = min(within_ms / 1000, POLICIES["observer.ask"].timeout_s)
         try:
-            reply = await call(pb.HeardRequest(cluster=cluster, member=member), timeout=within_ms / 1000)
+            reply = await call(pb.HeardRequest(cluster=cluster, member=member), timeout=within_s)
         except grpc.aio.AioRpcError as error:
             log.info("observer.failed", node=node, member=member, code=error.code().name)
             return ObserverFailed(self._clock.now(), node, member)

@@ -17,6 +17,7 @@ import structlog
 
 from common.clock import Clock
 from common.ids import ClusterName
+from common.resilience import POLICIES
 from common.timebase import Instant, after_ms, elapsed_ms
 from orchestrator.core.events import ProbeAnswer
 
@@ -70,6 +71,7 @@ class SqlProber:
 
     async def probe(self, address: str, port: int, within_ms: int) -> ProbeAnswer:
         """PRIMARY and STANDBY: it answers. REFUSED: surely nobody serves there. SILENT: no answer in time."""
+        within_ms = min(within_ms, POLICIES["probe.sql"].timeout_ms)
         until = after_ms(self._clock.now(), within_ms)
         place = self._places.setdefault((address, port), _Place())
         try:

@@ -7,26 +7,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import structlog
 
 from common.clock import Clock
 from common.errors import NotDelivered, OutcomeUnknown, Refused
+from common.resilience import POLICIES, Caller
 from orchestrator.core.events import NameOutcome, NamesAnswered
 from orchestrator.core.names import Publication, Published, WantedNames, disagreements, normal_name
 from orchestrator.ports import NameService
 
 log = structlog.get_logger()
 
-PAUSE_MS_MIN = 100
-PAUSE_MS_MAX = 2_000
+PAUSE_MS_MIN = POLICIES["dns.publish"].first_wait_ms
+PAUSE_MS_MAX = POLICIES["dns.publish"].longest_wait_ms
 
 Say = Callable[[NamesAnswered], None]
 
 
 class Publishing:
-    def __init__(self, services: Mapping[str, Sequence[NameService]], clock: Clock) -> None:
+    def __init__(
+        self, services: Mapping[str, Sequence[NameService]], clock: Clock, caller: Caller | None = None
+    ) -> None:
         """By zone."""
+        self._caller = caller or Caller(clock)
         self._services = {normal_name(zone): tuple(these) for zone, these in services.items()}
         self._clock = clock
 
@@ -49,13 +54,22 @@ class Publishing:
         if not services:
             return self._failed(wanted, f"no [[dns]] section is for the zone {wanted.zone}")
         try:
-            for service in services:
-                published = await service.publish(wanted)
+            for number, service in enumerate(services):
+                target = f"{wanted.zone}#{number}"
+                published = await self._caller.call(
+                    "dns.publish", partial(service.publish, wanted), target=target
+                )
                 if published.outcome is Publication.SUPERSEDED:
                     return self._answer(wanted, published)
                 if published.outcome is Publication.PUBLISHED:
                     published_so_far(published)
-            answers = [answer for service in services for answer in await service.read_back(wanted.cluster)]
+            answers = [
+                answer
+                for service in services
+                for answer in await self._caller.call(
+                    "dns.read_back", partial(service.read_back, wanted.cluster), target=wanted.zone
+                )
+            ]
         except (NotDelivered, OutcomeUnknown, Refused) as error:
             return self._failed(wanted, str(error))
         wrong = disagreements(answers, wanted)

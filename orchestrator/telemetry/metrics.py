@@ -47,6 +47,12 @@ class Metrics:
         self.effect_seconds = Histogram(
             "primacy_effect_seconds", "From dispatch to outcome", ["kind"], buckets=_FAST, registry=registry
         )
+        self.calls = Counter(
+            "primacy_calls",
+            "Outside calls under a policy (primacy policies)",
+            ["policy", "outcome"],
+            registry=registry,
+        )
         self.sessions = Gauge("primacy_agent_sessions", "Open streams of agents", registry=registry)
         self.failovers = Counter(
             "primacy_failovers", "Operations that ended", ["cluster", "outcome"], registry=registry
