@@ -57,8 +57,8 @@ def local_commit() -> Recipe[Lsn]:
     return (yield from _ask(steps.LocalCommit(), Lsn))
 
 
-def see_rule() -> Recipe[str]:
-    return (yield from _ask(steps.SeeRule(), str))
+def see_rule(*, new_session: bool = True) -> Recipe[str]:
+    return (yield from _ask(steps.SeeRule(new_session), str))
 
 
 def see_commit_wait(within_ms: int) -> Recipe[bool]:

@@ -27,8 +27,8 @@ from common.lsn import ZERO
 from common.profile import Profile
 from common.rule import FENCE
 
-_LOOKS_AT_A_RULE = 400
-_LOOK_EVERY_MS = 5
+_LOOKS_AT_A_RULE = 2_000
+_LOOK_EVERY_MS = 1
 
 
 def promote(state: AgentState, order: Promote, profile: Profile) -> Recipe[None]:
@@ -63,8 +63,9 @@ def _prepare(state: AgentState, order: Promote, sight: Sight, profile: Profile) 
         yield WriteSettings(FENCE)
     if sight.postgres is not PostgresState.STANDBY:
         yield StartStandby()
-    # After the start: the sealed position must still be there to be promoted with (R3).
-    if not (yield from asking.reached(order.position)):
+    # After the start: the sealed position must still be there to be promoted with (R3). What was replayed is.
+    replayed = yield from asking.await_replay(order.position.end_lsn, 0)
+    if not replayed and not (yield from asking.reached(order.position)):
         return f"its WAL does not reach {order.position}, with which it was chosen"
     own = order.position.timeline
     above = yield from asking.list_histories(own)
@@ -111,8 +112,11 @@ def _order_it(state: AgentState, order: Promote, profile: Profile) -> Recipe[Non
         yield from asking.store(promotion_signalled=False)
         yield Tell(promotion_failed=f"promoted at {promoted.switch_lsn}, below the position {order.position}")
         return
+    # The rule is stored before it is put in force: a start as primary uses the stored one (R8).
     state = yield from asking.store(
-        promotion=Promotion(state.obeyed.epoch, promoted.timeline, promoted.switch_lsn, ZERO)
+        promotion=Promotion(state.obeyed.epoch, promoted.timeline, promoted.switch_lsn, ZERO),
+        serving_rule=order.rule,
+        serving_epoch=state.obeyed.epoch,
     )
     yield from _put_r_new_in_force(state, order)
 
@@ -120,13 +124,13 @@ def _order_it(state: AgentState, order: Promote, profile: Profile) -> Recipe[Non
 def _put_r_new_in_force(state: AgentState, order: Promote) -> Recipe[None]:
     epoch = state.obeyed.epoch
     assert state.promotion is not None
-    # Stored before it is put in force: a start as primary uses the stored rule (R8).
-    state = yield from asking.store(serving_rule=order.rule, serving_epoch=epoch)
     wanted = order.rule.synchronous_standby_names(epoch)
     # The door was closed before the promotion; a second try after it was opened must not close it again.
     yield WriteSettings(wanted, closed=None)
     for _ in range(_LOOKS_AT_A_RULE):
-        if (yield from asking.see_rule()) == wanted:
+        # A session that was there before sees it only after the postmaster, from which new ones inherit it; there
+        # is no walsender yet that could act on an older one.
+        if (yield from asking.see_rule(new_session=False)) == wanted:
             break
         yield Pause(_LOOK_EVERY_MS)
     else:

@@ -280,7 +280,9 @@ class LocalCommit(Step):
 
 @dataclass(frozen=True, slots=True)
 class SeeRule(Step):
-    """→ str. synchronous_standby_names as a *new* connection sees it."""
+    """→ str. synchronous_standby_names as a new connection sees it, or the agent's own."""
+
+    new_session: bool = True
 
 
 @dataclass(frozen=True, slots=True)

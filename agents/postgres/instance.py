@@ -183,7 +183,7 @@ class Instance:
             case steps.LocalCommit():
                 return await serving.local_commit(server)
             case steps.SeeRule():
-                return await serving.see_rule(server)
+                return await serving.see_rule(server, new_session=step.new_session)
             case steps.SeeCommitWait():
                 return await serving.see_commit_wait(server, step.within_ms)
             case steps.ListWalsenders():

@@ -54,8 +54,11 @@ async def insert_position(server: Server) -> Lsn:
     return Lsn.parse(inserted)
 
 
-async def see_rule(server: Server) -> str:
-    """In a connection of its own: one that was there before may not have taken the reload yet."""
+async def see_rule(server: Server, *, new_session: bool) -> str:
+    """One that was there before may not have taken the reload yet; a new one inherits it from the postmaster."""
+    if not new_session:
+        (rule,) = await server.control.row(_RULE, within_ms=server.config.sql_within_ms)
+        return str(rule)
     session = Session(server.config)
     try:
         (rule,) = await session.row(_RULE, within_ms=server.config.sql_within_ms)
