@@ -251,7 +251,7 @@ class AwaitReplay(Step):
 
 @dataclass(frozen=True, slots=True)
 class PromotePostgres(Step):
-    """→ Promoted. pg_promote(false) and a poll each millisecond, at most `within_ms`."""
+    """→ Promoted. pg_promote(false), client sessions ended, and a poll each millisecond, at most `within_ms`."""
 
     within_ms: int
 

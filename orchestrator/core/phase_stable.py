@@ -21,7 +21,7 @@ from orchestrator.core.move import Move
 from orchestrator.core.reach import Reach, reach
 from orchestrator.core.reasons import Because, Reason, Refusal, Refused
 from orchestrator.core.record import Handover, Operation, Record
-from orchestrator.core.rule_change import Waits, begun, finished, settled, turned_back
+from orchestrator.core.rule_change import Waits, begun, finished, first_write_is_near, settled, turned_back
 from orchestrator.core.spec import ClusterSpec
 from orchestrator.core.view import ClusterView
 from orchestrator.core.wanted import primary_answers
@@ -209,8 +209,9 @@ def _housekeeping(
         at = _take(synced, reasons, stories)
     for adopted in adoptions(at, view):
         at = _take(adopted, reasons, stories)
-    for rebuilt in rebuilds(at, view):
-        at = _take(rebuilt, reasons, stories)
+    if not first_write_is_near(at, view, now, profile):
+        for rebuilt in rebuilds(at, view):
+            at = _take(rebuilt, reasons, stories)
     done = finished(at, view) or settled(at, view)
     if done is not None:
         at = _take(done, reasons, stories)

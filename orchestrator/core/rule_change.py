@@ -103,7 +103,7 @@ def begun(
     record: Record, view: ClusterView, spec: ClusterSpec, now: Instant, profile: Profile
 ) -> Change | Waits | None:
     """(1): one step towards what is wanted, while the primary answers."""
-    if record.target is not None or _first_write_is_near(record, view, now, profile):
+    if record.target is not None or first_write_is_near(record, view, now, profile):
         return None
     wanted = wanted_rule(record, view, spec, now, profile)
     if wanted is None:
@@ -116,7 +116,7 @@ def begun(
     return changed, Because(Reason.RULE_CHANGE_BEGUN, None, text), Story(record.epoch, "rule change", text)
 
 
-def _first_write_is_near(record: Record, view: ClusterView, now: Instant, profile: Profile) -> bool:
+def first_write_is_near(record: Record, view: ClusterView, now: Instant, profile: Profile) -> bool:
     """The rule can be met and no write was acknowledged in this epoch yet: a change now, which ends
     walsenders (R6), would only keep the clients waiting. Bounded: the write may never be heard of."""
     primary = primary_answers(record, view, now)

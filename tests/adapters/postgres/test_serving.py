@@ -83,7 +83,9 @@ async def test_the_probe_sees_and_pg_rewind_s_role_may_what_it_must(home: Home) 
 
 
 @pytest.mark.covers("R12")
-async def test_slots_of_an_epoch_are_made_and_idle_ones_of_older_epochs_dropped(home: Home) -> None:
+async def test_slots_of_an_epoch_are_made_and_older_ones_dropped_once_their_member_has_moved(
+    home: Home,
+) -> None:
     async with home.member("a") as a, home.member("b") as b:
         await a.serve()
         await b.follow(a)
@@ -91,10 +93,17 @@ async def test_slots_of_an_epoch_are_made_and_idle_ones_of_older_epochs_dropped(
         a.ask("select pg_create_physical_replication_slot('somebody_else')")
         for _ in range(2):
             await a.perform(MakeSlots(("b_1_e2", "c_1_e2"), 2))
-        with a.connect() as connection:
-            slots = dict(connection.execute("select slot_name, active from pg_replication_slots").fetchall())
-        assert slots == {"b_1_e1": True, "b_1_e2": False, "c_1_e2": False, "somebody_else": False}
+        new = {"b_1_e2": False, "c_1_e2": False, "somebody_else": False}
+        assert slots_of(a) == {"b_1_e1": True, "c_1_e1": False, **new}
         assert a.ask("select restart_lsn from pg_replication_slots where slot_name = 'c_1_e2'") is None
+        await b.follow(a, epoch=2)  # it asks for its own slot alone, as if c had left
+        await a.perform(MakeSlots(("b_1_e2", "c_1_e2"), 2))
+        assert slots_of(a) == {**new, "b_1_e2": True}
+
+
+def slots_of(member: Member) -> dict[str, bool]:
+    with member.connect() as connection:
+        return dict(connection.execute("select slot_name, active from pg_replication_slots").fetchall())
 
 
 @pytest.mark.covers("R6")
@@ -163,6 +172,16 @@ async def test_a_probe_commit_without_voters_waits_and_its_late_answer_still_cou
         fresh = await a.instance.probe_commit(RULE, 5_000)
         assert fresh.acknowledged
         assert fresh.begun_at > first.begun_at
+
+
+async def test_while_a_probe_commit_waits_a_flushed_commit_calls_for_replies(home: Home) -> None:
+    async with home.member("a") as a:
+        await a.serve(RULE)
+        assert (await a.instance.probe_commit(RULE, 300)).state is WriteState.WAITING
+        flushed = a.ask("select pg_current_wal_flush_lsn()::text")
+        assert (await a.instance.probe_commit(RULE, 20)).state is WriteState.WAITING
+        assert Lsn.parse(a.ask("select pg_current_wal_flush_lsn()::text")) > Lsn.parse(flushed)
+        assert a.ask(SYNC_WAITERS) == 1
 
 
 async def test_a_cancelled_wait_is_no_acknowledgement(home: Home) -> None:
