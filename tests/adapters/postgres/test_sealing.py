@@ -95,6 +95,8 @@ async def test_a_standby_seals_although_its_primary_is_frozen(home: Home) -> Non
     async with home.member("a") as a, home.member("b") as b:
         await a.serve()
         await b.follow(a)
+        a.ask("create table t (i int)")
+        await eventually(lambda: b.has_received(a))  # a receiver that got nothing yet knows of no flush
         a.signal_all(signal.SIGSTOP)
         end = await seal(b)
         assert end.flushed_lsn is not None
