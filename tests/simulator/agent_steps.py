@@ -136,6 +136,8 @@ def _act(agent: Agent, step: st.Step) -> object:  # noqa: C901 - a table, one ro
             pg.marker = (state.system_identifier, state.member, state.incarnation)
             return None
         case st.Rewind(upstream) | st.Clone(upstream):
+            if isinstance(step, st.Rewind) and agent.rewind_fails:
+                raise st.StepFailed("pg_rewind found no common ground")
             source = pg.find(upstream.member)
             if source is None or source.state is not PostgresState.PRIMARY:
                 raise st.StepFailed("the source does not answer")
@@ -232,6 +234,8 @@ def _start(agent: Agent, pg: Postgres, *, as_primary: bool) -> None:
         raise st.StepFailed("no data directory")
     if pg.running:
         return
+    if agent.unstartable:
+        raise st.StepFailed(f"PostgreSQL does not start: {agent.unstartable}")
     if not as_primary:
         trailing = pg.timeline + 1
         while pg.histories.get(trailing, (False, 0))[0]:
