@@ -17,7 +17,7 @@ from orchestrator.core.record import Record
 from orchestrator.core.rule_change import Waits, begun, finished, settled, turned_back
 from orchestrator.core.spec import STRICT
 from orchestrator.core.view import ClusterView, MemberView
-from tests.core.builders import NOW, POLICY, any_of, heard, record, view
+from tests.core.builders import NOW, POLICY, any_of, heard, member, record, view
 
 _CHANGE = record(rules=(any_of(1, "b"), any_of(1, "b", "c")), target=any_of(1, "b", "c"))
 
@@ -106,3 +106,12 @@ def test_prior_stays_until_k_voters_have_the_first_record(flushed: int, first: L
     promotion = Promotion(3, 3, Lsn(900), first)
     done = settled(now, view(_primary("b", flushed=flushed, promotion=promotion), of=now))
     assert (done is not None) == settles
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_a_voter_that_must_never_take_over_leaves_the_rule_although_it_streams(streams: bool) -> None:
+    members = (member("a"), member("b", nofailover=True), member("c"))
+    now = record(members=members)
+    primary = _primary("b", "c") if streams else _primary("c")
+    changed, _, _ = _begun(now, view(primary, of=now))
+    assert changed.target == any_of(1, "c")
