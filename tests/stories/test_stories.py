@@ -21,7 +21,7 @@ def test_the_story_goes_as_told(path: Path, request: pytest.FixtureRequest) -> N
             teller.play(line)
     told = "\n".join(teller.told) + "\n"
     if request.config.getoption("--rewrite", default=False):
-        path.write_text(f"{script}\n{_LINE}\n{told}")
+        path.write_text(f"{script.rstrip()}\n{_LINE}\n{told}")
         return
     assert told == expected
 
