@@ -112,8 +112,11 @@ def begun(
     if step is None:
         return Waits(wanted.because) if wanted.because else None
     text = f"from {record.rule} to {step}" + (f", on the way to {wanted.rule}" if step != wanted.rule else "")
+    reason = Reason.RULE_CHANGE_BEGUN
+    if wanted.because:
+        reason, text = wanted.because[0].reason, f"{wanted.because[0].text}; {text}"
     changed = replace(record, rules=(record.rule, step), target=step)
-    return changed, Because(Reason.RULE_CHANGE_BEGUN, None, text), Story(record.epoch, "rule change", text)
+    return changed, Because(reason, None, text), Story(record.epoch, "rule change", text)
 
 
 def _first_write_is_near(record: Record, view: ClusterView, now: Instant, profile: Profile) -> bool:
