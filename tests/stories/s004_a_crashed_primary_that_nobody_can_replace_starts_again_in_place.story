@@ -1,7 +1,7 @@
 # covers: S4 T49
 # The peer restarts a crashed primary first; Primacy replaces it at once (s005), and starts it again where it is
-# only when nobody could take over. Here both standbys are gone with it: after a pause it starts on the same
-# timeline in the same epoch, closed; the rule can't be met, so it goes to solo, and only then are clients let in.
+# only when nobody could take over. Here both standbys are gone with it: after a pause it starts again on the same
+# timeline in the same epoch; its rule can't be met, so it goes to solo, and only then are clients let in (s065).
 fleet
 lose b
 lose c

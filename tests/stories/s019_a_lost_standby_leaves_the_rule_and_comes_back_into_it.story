@@ -4,9 +4,9 @@
 fleet members=2
 lose b
 run 900ms
+show writes
 show diagnosis
 show why
-show writes
 until solo
 until serving
 show writes
@@ -16,9 +16,9 @@ until whole
 show rule
 show record
 ----
+writes wait
 diagnosis Healthy
 why primary_healthy a
-writes wait
 writes are acknowledged
 decided last_voter_lost
 decided rule_change_finished

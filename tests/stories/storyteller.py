@@ -43,6 +43,8 @@ class Storyteller:
         self._numbers: dict[str, int] = {}
         """The incarnation of each member when the story begins."""
         self._kept: tuple[Record, int] | None = None
+        self._saved_since: list[Record] = []
+        """Since the last `until` began: a phase may pass between two looks."""
         self.decided: set[str] = set()
         """The reasons of all decisions since the story began, by whichever leader."""
 
@@ -120,6 +122,7 @@ class Storyteller:
         fleet.on_saved = self._saved
 
     def _saved(self, old: Record | None, new: Record) -> None:
+        self._saved_since.append(new)
         if old is None or (old.epoch, old.phase) == (new.epoch, new.phase):
             return
         match new.phase:
@@ -148,6 +151,7 @@ class Storyteller:
 
     def _until(self, what: str, *within: str) -> None:
         patience_us = _us(within[1]) if within else _PATIENCE_US
+        self._saved_since.clear()
         if not self._run_until(patience_us, self._condition(what)):
             self._show("why")
             raise Untellable(f"{what} does not come: {self.told[-3:]}")
@@ -165,7 +169,7 @@ class Storyteller:
 
         def happened() -> bool:
             record = fleet.record()
-            return record is not None and _is(what, record)
+            return record is not None and any(_is(what, seen) for seen in (record, *self._saved_since))
 
         return happened
 
