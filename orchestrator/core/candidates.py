@@ -131,7 +131,7 @@ def _rank(
     return (
         gave_up or member.name == record.primary,
         to is not None and member.name != to,
-        len(_followers(member, record, sealed)) < k,
+        -min(k, len(_followers(member, record, sealed))),
         -member.priority,
         member.site != site,
         backlog_bytes // _BACKLOG_STEP_BYTES,

@@ -89,6 +89,14 @@ def test_priority_counts_more_than_the_position_but_not_more_than_followers() ->
     assert _choose(seal("b", 999), seal("c", 1000), of=now).ranking.best == "c"
 
 
+def test_where_nobody_leaves_k_able_to_follow_whoever_leaves_more_comes_first() -> None:
+    members = (member("a"), member("b"), member("c", priority=200))
+    now = record(epoch=4, phase=Phase.SEALING, members=members, rules=(any_of(2, "b", "c"),))
+    choice = _choose(seal("b", 1000), seal("c", 999), of=now, k=2)
+    assert choice.ranking.best == "b"
+    assert choice.rule == any_of(1, "c")
+
+
 def test_who_was_asked_for_is_preferred() -> None:
     assert _choose(seal("b", 1000), seal("c", 1000), to="c").ranking.best == "c"
 

@@ -37,6 +37,14 @@ run 500ms
 crash a
 until PROMOTING
 until serving
+fleet k=2
+set c priority=200
+run 500ms
+stall c 3s
+run 500ms
+crash a
+until PROMOTING
+until serving
 ----
 epoch 2 SEALING of a; prior a of epoch 1 under ANY 1 (b, c)
 epoch 2 PROMOTING c under ANY 1 (b)
@@ -50,4 +58,7 @@ epoch 2 PROMOTING b under ANY 1 (c)
 epoch 2 STABLE under b
 epoch 2 SEALING of a; prior a of epoch 1 under ANY 2 (b, c, d)
 epoch 2 PROMOTING b under ANY 2 (c, d)
+epoch 2 STABLE under b
+epoch 2 SEALING of a; prior a of epoch 1 under ANY 2 (b, c)
+epoch 2 PROMOTING b under ANY 1 (c)
 epoch 2 STABLE under b
