@@ -77,7 +77,8 @@ def wanted_rule(
         )
         return Wanted(current, (because,))
     return Wanted(
-        quorum((), 0), (Because(Reason.LAST_VOTER_LOST, None, f"{current}: none that may vote streams any more"),)
+        quorum((), 0),
+        (Because(Reason.LAST_VOTER_LOST, None, f"{current}: none that may vote streams any more"),),
     )
 
 

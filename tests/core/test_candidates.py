@@ -95,6 +95,10 @@ def test_where_nobody_leaves_k_able_to_follow_whoever_leaves_more_comes_first() 
     choice = _choose(seal("b", 1000), seal("c", 999), of=now, k=2)
     assert choice.ranking.best == "b"
     assert choice.rule == any_of(1, "c")
+    assert (
+        choice.ranking.refused[-1].text
+        == "b is preferred: 1 of the 2 wanted could follow it, 0 could follow c"
+    )
 
 
 def test_who_was_asked_for_is_preferred() -> None:
@@ -105,7 +109,9 @@ def test_the_outgoing_primary_and_a_candidate_given_up_come_last() -> None:
     assert _choose(seal("a", 2000), seal("b", 1000)).ranking.best == "b"
     gave_up = Prior(3, MemberName("b"), 1, any_of(1, "c"))
     now = record(epoch=4, phase=Phase.SEALING, prior=(gave_up,))
-    assert _choose(seal("b", 1000), seal("c", 1000), of=now).ranking.best == "c"
+    choice = _choose(seal("b", 1000), seal("c", 1000), of=now)
+    assert choice.ranking.best == "c"
+    assert _refusal(choice, "b") is Refusal.GAVE_UP_BEFORE
 
 
 def test_r_new_names_only_sealed_members_that_can_attach_as_they_are() -> None:

@@ -1,6 +1,6 @@
 """More of what a story can show: what people see, and what a client sees. Never times or positions.
 
-    show record | diagnosis | timeline | writes | names | lease | slots | error c | lost a
+show record | diagnosis | timeline | writes | names | lease | slots | error c | lost a
 """
 
 from __future__ import annotations
