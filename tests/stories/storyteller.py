@@ -31,7 +31,11 @@ from tests.stories.shown import SHOWN
 from tests.stories.untellable import Untellable
 
 _PATIENCE_US = 60 * SECOND_US
-_VARYING = ((re.compile(r"\b[0-9A-F]+/[0-9A-F]+\b"), "LSN"), (re.compile(r"\b\d+ (ms|bytes)\b"), r"N \1"))
+_VARYING = (
+    (re.compile(r"\b[0-9A-F]+/[0-9A-F]+\b"), "LSN"),
+    (re.compile(r"\b\d+ (ms|bytes)\b"), r"N \1"),
+    (re.compile(r"\bfor \d+ of N\b"), "for N of N"),
+)
 _VOTER = re.compile(r"\b([a-g])\.(\d+)\b")
 
 
