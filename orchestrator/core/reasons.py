@@ -1,6 +1,6 @@
 """Why something was decided, or not: stable names, one list for logs, metrics, status and tests.
 
-Pure. Every reason has a sentence; `docs/reasons.md` is generated from here.
+Pure. Every reason has a sentence, in `sentences.py`, from which `docs/reasons.md` is made.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from common.ids import MemberName
 
 
 class Reason(StrEnum):
-    """The value is what appears in logs and JSON; the docstring table below what people read."""
+    """The value is what appears in logs and JSON."""
 
     NO_RECORD = "no_record"
     INITIALISING_CHOSEN = "initialising_chosen"

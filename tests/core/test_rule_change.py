@@ -87,6 +87,7 @@ def test_a_change_whose_new_voters_went_away_is_turned_back_and_never_dropped() 
     onto_c = record(rules=(any_of(1, "b"), any_of(1, "c")), target=any_of(1, "c"))
     back = turned_back(onto_c, view(_primary("b"), of=onto_c), NOW, POLICY)
     assert back is not None
+    assert back[1].reason is Reason.RULE_CHANGE_TURNED_BACK
     assert back[0].target == any_of(1, "b")
     assert back[0].rules == onto_c.rules
     assert turned_back(onto_c, view(_primary("b", "c"), of=onto_c), NOW, POLICY) is None
