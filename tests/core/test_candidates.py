@@ -44,6 +44,7 @@ def test_equals_are_told_apart_by_name() -> None:
     assert _choose(seal("b", 1000), seal("c", 1000)).ranking.best == "b"
 
 
+@pytest.mark.covers("T14")
 def test_a_newer_timeline_is_more_advanced_than_a_higher_lsn() -> None:
     assert _choose(seal("b", 900, timeline=3), seal("c", 5000, timeline=2)).ranking.best == "b"
 
@@ -81,6 +82,7 @@ def test_each_refusal_has_its_name(
     assert _refusal(choice, "b") is expected
 
 
+@pytest.mark.covers("S71")
 def test_priority_counts_more_than_the_position_but_not_more_than_followers() -> None:
     members = (member("a"), member("b", priority=200), member("c"))
     now = record(epoch=4, phase=Phase.SEALING, members=members)

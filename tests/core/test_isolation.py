@@ -39,6 +39,7 @@ def _effects(seen: ClusterView) -> tuple[object, ...]:
     return decide(seen, NOW).effects
 
 
+@pytest.mark.covers("S17", "T70")
 def test_it_stands_down_when_another_control_node_hears_the_primary() -> None:
     decided = decide(_hears_nobody(elsewhere_ms=150), NOW)
     assert any(isinstance(effect, StandDown) for effect in decided.effects)

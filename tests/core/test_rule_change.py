@@ -46,6 +46,7 @@ def test_nothing_is_begun_while_the_primary_does_not_answer() -> None:
     assert _begun(now, view(stale, of=now)) is None
 
 
+@pytest.mark.covers("T5")
 def test_a_stranger_or_another_incarnation_is_never_added() -> None:
     now = record(rules=(SOLO,))
     strangers = tuple(Peer(name, "streaming", Lsn(1)) for name in ("b.2@3", "c.1@2", "psql", "x.1@3"))
@@ -109,6 +110,7 @@ def test_prior_stays_until_k_voters_have_the_first_record(flushed: int, first: L
     assert (done is not None) == settles
 
 
+@pytest.mark.covers("S57")
 @pytest.mark.parametrize("streams", [True, False])
 def test_a_voter_that_must_never_take_over_leaves_the_rule_although_it_streams(streams: bool) -> None:
     members = (member("a"), member("b", nofailover=True), member("c"))

@@ -100,7 +100,7 @@ def test_confirmed_the_epoch_is_left() -> None:
     assert decided.record.epoch == 4
 
 
-@pytest.mark.covers("S26", "S31")
+@pytest.mark.covers("S26", "S31", "T43")
 @pytest.mark.parametrize("answer", [ProbeAnswer.SILENT, ProbeAnswer.REFUSED, ProbeAnswer.STANDBY])
 def test_a_failed_query_of_ours_says_nothing_against_a_primary_whose_agent_speaks(
     answer: ProbeAnswer,

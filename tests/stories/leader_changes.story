@@ -1,3 +1,4 @@
+# covers: S17
 # Leaders are replaced in SEALING and in PROMOTING: each goes on where the record is.
 fleet priority=b:200
 when SEALING replace leader

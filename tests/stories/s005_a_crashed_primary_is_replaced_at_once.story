@@ -1,3 +1,4 @@
+# covers: S5
 # The plain case: the postmaster of the primary dies, the agent says so at once, and a voter takes over.
 # The rule shrinks to who was sealed and grows back; the old primary has nothing that its successor lacks, so it
 # follows as it is and votes again.

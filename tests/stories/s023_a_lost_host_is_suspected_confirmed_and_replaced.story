@@ -1,3 +1,4 @@
+# covers: S1 S23
 # A host is gone: silence is suspected, witnesses are asked, and only then everybody seals.
 fleet priority=b:200
 lose a

@@ -1,4 +1,4 @@
-# covers: S27
+# covers: S27 T45
 # One standby can't reach the primary, both are heard by the leader: it leaves the rule, the primary is healthy.
 fleet
 cut a b

@@ -1,4 +1,4 @@
-# covers: S36
+# covers: S36 T45
 # Primary and standby reach the leader but not each other: commits wait, then the rule goes to solo and the
 # waiting ones complete; healed, the standby gets the rows and is waited for again. Nobody is promoted.
 fleet members=2

@@ -1,3 +1,4 @@
+# covers: S67 T7
 # The voter that had acknowledged is unreachable together with the primary; the other one lags. It is not
 # promoted, whatever it costs, until one of the two is back.
 fleet

@@ -1,3 +1,4 @@
+# covers: T4
 # The primary crashes while its rule is being changed: both rules may have been in force, so both are priors.
 fleet
 when CHANGE crash primary

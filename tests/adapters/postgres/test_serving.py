@@ -46,7 +46,7 @@ async def in_force(member: Member, rule: str) -> None:
     raise AssertionError(f"{rule} did not come into force")
 
 
-@pytest.mark.covers("R8")
+@pytest.mark.covers("R8", "T2")
 async def test_closed_means_closed_for_clients_but_not_for_the_probe_and_replication(home: Home) -> None:
     async with home.member("a") as a, home.member("b") as b:
         await a.serve()
@@ -82,7 +82,7 @@ async def test_the_probe_sees_and_pg_rewind_s_role_may_what_it_must(home: Home) 
                 connection.execute("checkpoint")
 
 
-@pytest.mark.covers("R12")
+@pytest.mark.covers("R12", "S90", "S92", "T30")
 async def test_slots_of_an_epoch_are_made_and_idle_ones_of_older_epochs_dropped(home: Home) -> None:
     async with home.member("a") as a, home.member("b") as b:
         await a.serve()
@@ -113,7 +113,7 @@ async def test_a_walsender_that_is_ended_comes_back_as_another_process(home: Hom
         assert flushed_lsn > barrier_lsn
 
 
-@pytest.mark.covers("R6")
+@pytest.mark.covers("R6", "T4")
 async def test_a_commit_is_seen_waiting_under_the_fence_and_never_without(home: Home) -> None:
     async with home.member("a") as a:
         await a.serve()
@@ -165,6 +165,7 @@ async def test_a_probe_commit_without_voters_waits_and_its_late_answer_still_cou
         assert fresh.begun_at > first.begun_at
 
 
+@pytest.mark.covers("T1")
 async def test_a_cancelled_wait_is_no_acknowledgement(home: Home) -> None:
     async with home.member("a") as a:
         await a.serve(RULE)
@@ -189,6 +190,7 @@ async def test_a_terminated_probe_counts_for_nothing_and_the_next_one_is_a_new_c
         assert (await a.instance.probe_commit(RULE, 300)).state is WriteState.WAITING
 
 
+@pytest.mark.covers("T39")
 async def test_a_probe_commit_on_a_frozen_postgresql_is_stalled(home: Home) -> None:
     async with home.member("a") as a:
         await a.serve()
