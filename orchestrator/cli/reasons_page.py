@@ -8,8 +8,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from typing import TypeVar
 
 from orchestrator.core.sentences import REASONS, REFUSALS
+
+Name = TypeVar("Name", bound=StrEnum)
 
 INTRODUCTION = """\
 # Reasons
@@ -35,11 +38,11 @@ def page() -> str:
     return "\n".join(parts) + "\n"
 
 
-def _table(sentences: Mapping[StrEnum, str] | Mapping[str, str]) -> Iterator[str]:
+def _table(sentences: Mapping[Name, str]) -> Iterator[str]:
     yield "| reason | meaning |"
     yield "| --- | --- |"
-    for name in sorted(sentences):
-        yield f"| `{name}` | {sentences[name]} |"
+    for name, sentence in sorted(sentences.items()):
+        yield f"| `{name}` | {sentence} |"
 
 
 if __name__ == "__main__":

@@ -267,11 +267,11 @@ class Storyteller:
                 for line in status.candidates:
                     self._tell(f"candidate {line.member}: {line.refusal or 'eligible'} {line.text}".rstrip())
             case "decided":
-                for reason in about:
-                    self._tell(f"{'decided' if reason in self.decided else 'never decided'} {reason}")
+                for name in about:
+                    self._tell(f"{'decided' if name in self.decided else 'never decided'} {name}")
             case _ if what in SHOWN:
-                for line in SHOWN[what](self.fleet, *about):
-                    self._tell(line)
+                for shown in SHOWN[what](self.fleet, *about):
+                    self._tell(shown)
             case _:
                 raise Untellable(f"nothing is known about {what}")
 
