@@ -17,8 +17,9 @@ _MAKE = "select pg_create_physical_replication_slot(name, false) from unnest(%s:
 async def make_slots(server: Server, wanted: tuple[str, ...], epoch: int) -> None:
     """Without reserving WAL, so that a slot whose member never comes holds nothing.
 
-    The new ones first: somebody may be waiting for them. Those of older epochs go once all that is missing was
-    made; each costs some fsyncs, as making one does.
+    The new ones first: somebody may be waiting for them. Those of older epochs, and those of this one whose member
+    left or is another incarnation by now (each would hold WAL until the next epoch), go once all that is missing
+    was made; each costs some fsyncs, as making one does.
     """
     session, within_ms = server.control, server.config.sql_within_ms
     rows = await session.rows(_LIST, within_ms=within_ms)
@@ -32,7 +33,7 @@ async def make_slots(server: Server, wanted: tuple[str, ...], epoch: int) -> Non
         return
     for name, active, _ in rows:
         known = parse_slot_name(name)
-        if active or known is None or known[2] >= epoch:
+        if active or known is None or known[2] > epoch or name in wanted:
             continue
         try:
             await session.run(_DROP, (name,), within_ms=within_ms)

@@ -171,8 +171,9 @@ def _act_on_timelines_and_rules(agent: Agent, pg: Postgres, step: st.Step) -> ob
             return None
         case st.MakeSlots(slots, epoch):
             _need(pg, PostgresState.PRIMARY)
-            old = {s for s in pg.slots if (parsed := parse_slot_name(s)) is not None and parsed[2] < epoch}
-            pg.slots = (pg.slots - old) | set(slots)
+            used = {s.follower.conf.slot for s in pg.senders if s.alive}
+            ours = {s for s in pg.slots if (parsed := parse_slot_name(s)) is not None and parsed[2] <= epoch}
+            pg.slots = (pg.slots - (ours - used)) | set(slots)
             return None
         case st.LocalCommit():
             _need(pg, PostgresState.PRIMARY)

@@ -97,6 +97,19 @@ async def test_slots_of_an_epoch_are_made_and_idle_ones_of_older_epochs_dropped(
         assert a.ask("select restart_lsn from pg_replication_slots where slot_name = 'c_1_e2'") is None
 
 
+@pytest.mark.covers("S92", "T31")
+async def test_the_slot_of_a_member_that_left_or_was_rebuilt_goes_unless_it_is_in_use(home: Home) -> None:
+    async with home.member("a") as a, home.member("b") as b:
+        await a.serve()
+        await b.follow(a)
+        await a.perform(MakeSlots(("b_1_e1", "c_1_e1", "d_1_e1"), 1))
+        for _ in range(2):  # b and c are other incarnations by now, b still streams as the old one; d left
+            await a.perform(MakeSlots(("b_2_e1", "c_2_e1"), 1))
+        with a.connect() as connection:
+            slots = dict(connection.execute("select slot_name, active from pg_replication_slots").fetchall())
+        assert slots == {"b_1_e1": True, "b_2_e1": False, "c_2_e1": False}
+
+
 @pytest.mark.covers("R6")
 async def test_a_walsender_that_is_ended_comes_back_as_another_process(home: Home) -> None:
     async with home.member("a") as a, home.member("b") as b:
