@@ -69,6 +69,8 @@ class Control:
         """Killed when so many saves were done: between saving and dispatching."""
         self.fail_in_dispatch = 0
         """Killed when so many orders were handed out: the rest of them is never delivered."""
+        self.unknown_permille = 40
+        """How often the outcome of a save does not come back."""
         self._sent: dict[str, tuple[Assignment, int]] = {}
         self._again_at = 0
         self._turning = False
@@ -128,7 +130,7 @@ class Control:
         revision = self.etcd.save(decision.record, expected, self.term)
         if revision is not None:
             self.on_saved(before, decision.record)
-        if self.world.chance(40):
+        if self.world.chance(self.unknown_permille):
             self.world.count("unknown outcomes")
             self._load()  # the answer was lost: read back, never repeated blindly
             return

@@ -4,6 +4,7 @@ failover
 run 300ms
 failover force
 until SEALING
+until done
 until whole
 show decided failover_asked
 show members

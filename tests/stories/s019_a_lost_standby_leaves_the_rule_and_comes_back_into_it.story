@@ -3,10 +3,9 @@
 # to solo and writes flow; the standby comes back and is waited for again.
 fleet members=2
 lose b
-run 900ms
-show writes
-show diagnosis
+until QuorumAtRisk within 1500ms
 show why
+show writes
 until solo
 until serving
 show writes
@@ -16,9 +15,8 @@ until whole
 show rule
 show record
 ----
+why primary_healthy a: commits wait for voters (ANY 1 (b))
 writes wait
-diagnosis Healthy
-why primary_healthy a
 writes are acknowledged
 decided last_voter_lost
 decided rule_change_finished

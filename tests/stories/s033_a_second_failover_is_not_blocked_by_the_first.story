@@ -7,12 +7,15 @@ until serving
 show writes
 restart a
 until whole
-crash primary
-until serving within 5s
+lose b
+until SEALING
+until serving within 2s
 show writes
-crash primary
-until serving within 8s
+restart b
 until whole
+lose a
+until SEALING
+until serving within 2s
 show writes
 ----
 epoch 2 SEALING of a; prior a of epoch 1 under ANY 1 (b, c)
@@ -23,7 +26,7 @@ epoch 3 SEALING of b; prior b of epoch 2 under ANY 1 (a, c)
 epoch 3 PROMOTING a under ANY 1 (c)
 epoch 3 STABLE under a
 writes are acknowledged
-epoch 4 SEALING of a; prior a of epoch 3 under ANY 1 (c)
-epoch 4 PROMOTING c under ANY 1 (b)
-epoch 4 STABLE under c
+epoch 4 SEALING of a; prior a of epoch 3 under ANY 1 (b, c)
+epoch 4 PROMOTING b under ANY 1 (c)
+epoch 4 STABLE under b
 writes are acknowledged

@@ -39,6 +39,7 @@ show rule
 fleet members=2
 switchover b
 until SEALING
+until done
 until whole
 show members
 show lost a

@@ -10,6 +10,7 @@ switchover b
 until SEALING
 show lease
 until STABLE
+until done
 show lease
 ----
 lease to a for epoch 1
@@ -18,4 +19,5 @@ epoch 2 SEALING of a; prior a of epoch 1 under ANY 1 (b, c)
 lease to nobody
 epoch 2 PROMOTING b under ANY 1 (c)
 epoch 2 STABLE under b
+succeeded: b is the primary of epoch 2
 lease to b for epoch 2

@@ -14,7 +14,6 @@ add c
 until whole
 show rule
 show members
-
 ----
 rule ANY 1 (b)
 members a serving, b voter

@@ -9,7 +9,6 @@ show writes
 set b follows
 until whole
 show rule
-
 ----
 rule ANY 1 (c)
 members a serving, b streaming, c voter

@@ -12,6 +12,7 @@ run 3s
 until whole
 switchover c
 until SEALING
+until done
 until whole
 show members
 ----

@@ -11,7 +11,6 @@ show rule
 show members
 show writes
 show record
-
 ----
 record epoch 1 STABLE of a, settled
 rule solo

@@ -16,7 +16,6 @@ set b follows
 set c follows
 until whole
 show rule
-
 ----
 rule ANY 1 (c)
 rule solo

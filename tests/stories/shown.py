@@ -58,10 +58,10 @@ def lease(fleet: Fleet) -> Iterator[str]:
     yield "lease to nobody" if grant is None else f"lease to {grant.member} for epoch {grant.epoch}"
 
 
-def slots(fleet: Fleet) -> Iterator[str]:
-    primary = _record(fleet).primary
-    assert primary is not None
-    yield f"slots of {primary}: {', '.join(sorted(fleet.postgres[primary].slots)) or 'none'}"
+def slots(fleet: Fleet, name: str = "") -> Iterator[str]:
+    """The primary's, or those of a member."""
+    of = name or str(_record(fleet).primary)
+    yield f"slots of {of}: {', '.join(sorted(fleet.postgres[of].slots)) or 'none'}"
 
 
 def error(fleet: Fleet, name: str) -> Iterator[str]:

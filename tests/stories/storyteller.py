@@ -7,7 +7,7 @@ come from the dice. Safety is not told: the fleet's checkers raise, so no rewrit
     crash a | lose a | restart a | stop-agent a | forget a | stall b 2s | cut a control | mend
     switchover [b] | replace leader | late a epoch=1 | keep record | restore record
     when SEALING|PROMOTING|CHANGE <command>      (`primary` and `candidate` stand for who it is at that moment)
-    run 2s | until whole|serving|SEALING|PROMOTING|STABLE|CHANGE|solo [within 2s]
+    run 2s | until whole|serving|SEALING|PROMOTING|STABLE|CHANGE|solo|done|QuorumAtRisk|… [within 2s]
     heal | show why|rule|prior|members|candidates
 
 More of what is done is in `doing.py`, more of what is shown in `shown.py`.
@@ -22,6 +22,7 @@ from dataclasses import replace
 from agents.core.obey import RefusedOrder, consider
 from common.profile import PROFILES
 from common.timebase import SECOND_US
+from orchestrator.core.diagnose import Diagnosis
 from orchestrator.core.events import SpecLoaded
 from orchestrator.core.record import Phase, Prior, Record
 from orchestrator.core.spec import STRICT
@@ -31,6 +32,8 @@ from tests.stories.shown import SHOWN
 from tests.stories.untellable import Untellable
 
 _PATIENCE_US = 60 * SECOND_US
+_AT_ONCE = ("show", "switchover", "failover")
+"""Looking and asking: a phase may be over soon."""
 _VARYING = (
     (re.compile(r"\b[0-9A-F]+/[0-9A-F]+\b"), "LSN"),
     (re.compile(r"\b\d+ (ms|bytes)\b"), r"N \1"),
@@ -138,6 +141,7 @@ class Storyteller:
                 self._tell(f"epoch {new.epoch} {new.phase} under {new.primary}")
 
     def _read_decisions(self) -> None:
+        self.fleet.control.unknown_permille = 0  # what a lost answer to a save swallows is the swarm's to try
         self.decided |= {str(reason) for reason in self.fleet.control.decided}
 
     def _read_stories(self) -> None:
@@ -170,6 +174,10 @@ class Storyteller:
             return fleet.whole
         if what == "serving":
             return fleet.serving
+        if what in tuple(Diagnosis):
+            return lambda: fleet.control.engine.status(fleet.world.now).diagnosis == what
+        if what == "done":
+            return lambda: (record := fleet.record()) is not None and record.operation is None
 
         def happened() -> bool:
             record = fleet.record()
@@ -181,8 +189,9 @@ class Storyteller:
         def then() -> None:
             self.play(" ".join(command))
 
-        # A moment later: the record's own save is to be finished first.
-        self.fleet.once(lambda record: _is(what, record), lambda: self.fleet.world.after(20_000, then))
+        # The record's own save is to be finished first. What is done comes a moment later, in the middle of it.
+        delay_us = 1 if command[0] in _AT_ONCE else 20_000
+        self.fleet.once(lambda record: _is(what, record), lambda: self.fleet.world.after(delay_us, then))
 
     # What is done to it
 

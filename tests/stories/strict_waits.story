@@ -3,6 +3,7 @@
 fleet members=2 strict
 lose b
 run 10s
+until QuorumAtRisk
 show why
 show rule
 restart b

@@ -3,6 +3,7 @@
 fleet
 switchover c
 until SEALING
+until done
 until whole
 show members
 ----

@@ -3,6 +3,8 @@
 fleet
 when CHANGE crash primary
 lose c
+run 1500ms
+stall b 3s
 until SEALING
 until STABLE
 restart c

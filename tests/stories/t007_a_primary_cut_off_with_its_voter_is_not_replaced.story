@@ -14,6 +14,7 @@ show record
 show writes
 mend
 until whole
+run 2s
 show record
 show members
 ----

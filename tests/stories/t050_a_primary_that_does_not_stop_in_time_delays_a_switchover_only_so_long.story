@@ -9,8 +9,7 @@ run 3s
 show why
 until PROMOTING within 8s
 show decided sealing_waits_for_primary handover_time_is_up
-until serving
-run 500ms
+until done
 mend
 until whole
 show members
