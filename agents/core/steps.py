@@ -267,7 +267,8 @@ class Promoted:
 
 @dataclass(frozen=True, slots=True)
 class MakeSlots(Step):
-    """→ None. Physical slots, without reserving WAL; those of older epochs that are inactive are dropped."""
+    """→ None. Physical slots, without reserving WAL; all others of ours up to this epoch that are inactive are
+    dropped."""
 
     slots: tuple[str, ...]
     epoch: int

@@ -170,7 +170,9 @@ def _act_on_timelines_and_rules(agent: Agent, pg: Postgres, step: st.Step) -> ob
                     pg.histories.setdefault(t, (t not in real, real.get(t, 0)))
             return None
         case st.MakeSlots(slots, epoch):
-            _need(pg, PostgresState.PRIMARY)
+            if slots:
+                _need(pg, PostgresState.PRIMARY)
+            _need_running(pg)
             used = {s.follower.conf.slot for s in pg.senders if s.alive}
             ours = {s for s in pg.slots if (parsed := parse_slot_name(s)) is not None and parsed[2] <= epoch}
             pg.slots = (pg.slots - (ours - used)) | set(slots)

@@ -19,6 +19,8 @@ from agents.core.steps import (
     SeeCommitWait,
     SeeRule,
     StartPrimary,
+    StartStandby,
+    StopPostgres,
     WriteSettings,
 )
 from common.facts import PostgresState, WriteState
@@ -108,6 +110,20 @@ async def test_the_slot_of_a_member_that_left_or_was_rebuilt_goes_unless_it_is_i
         with a.connect() as connection:
             slots = dict(connection.execute("select slot_name, active from pg_replication_slots").fetchall())
         assert slots == {"b_1_e1": True, "b_2_e1": False, "c_2_e1": False}
+
+
+@pytest.mark.covers("T33")
+async def test_a_former_primary_drops_its_slots_as_a_standby(home: Home) -> None:
+    """Slots of others stay; those of ours would hold WAL here, and the new primary's vacuum by feedback."""
+    async with home.member("a") as a:
+        await a.serve()
+        await a.perform(MakeSlots(("b_1_e1", "c_1_e1"), 1))
+        a.ask("select pg_create_physical_replication_slot('somebody_else')")
+        await a.perform(StopPostgres())
+        await a.perform(WriteSettings(FENCE))
+        await a.perform(StartStandby())
+        await a.perform(MakeSlots((), 2))
+        assert a.ask("select string_agg(slot_name, ' ') from pg_replication_slots") == "somebody_else"
 
 
 @pytest.mark.covers("R6")
