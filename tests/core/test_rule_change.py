@@ -11,6 +11,7 @@ from common.assignment import Version
 from common.facts import Peer, PostgresState, Promotion, RuleConfirmation
 from common.lsn import ZERO, Lsn
 from common.rule import SOLO
+from common.timebase import before_ms
 from orchestrator.core.priors import appended
 from orchestrator.core.reasons import Reason
 from orchestrator.core.record import Record
@@ -108,6 +109,16 @@ def test_prior_stays_until_k_voters_have_the_first_record(flushed: int, first: L
     promotion = Promotion(3, 3, Lsn(900), first)
     done = settled(now, view(_primary("b", flushed=flushed, promotion=promotion), of=now))
     assert (done is not None) == settles
+
+
+def test_no_change_is_begun_towards_a_rule_that_nobody_who_streams_could_meet() -> None:
+    """b was seen a second ago and is not given up yet, c is: the rule waits, and goes to solo once both are."""
+    seen_at = {"b.1@3": before_ms(NOW, 1_000), "c.1@3": before_ms(NOW, 5_000)}
+    now = record()
+    assert _begun(now, view(replace(_primary(), streaming_at=seen_at), of=now)) is None
+    later = {**seen_at, "b.1@3": before_ms(NOW, 2_000)}
+    changed, _, _ = _begun(now, view(replace(_primary(), streaming_at=later), of=now))
+    assert changed.target == SOLO
 
 
 @pytest.mark.covers("S57")
