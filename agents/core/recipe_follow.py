@@ -74,6 +74,9 @@ def follow(state: AgentState, assignment: Assignment, order: Follow) -> Recipe[N
     if not (yield from claim_directory(state, assignment, sight)):
         return
     if sight.settings_upstream == stream.application_name and not acts_as_primary(state, sight):
+        if sight.settings_address != f"{order.upstream.host}:{order.upstream.port}":
+            # It is the same primary in the same epoch: the next receiver looks for it there, this one may go on.
+            yield WriteSettings(FENCE, stream, closed=False)
         yield from _stay_attached(stream, sight)
         return
     position = yield from _end_position(state, sight)

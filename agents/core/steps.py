@@ -68,6 +68,8 @@ class Sight:
     """synchronous_standby_names in the durable settings file; None when there is no such file."""
     settings_upstream: str = ""
     """application_name in the durable settings file; empty when nobody is followed."""
+    settings_address: str = ""
+    """Of the upstream, `host:port`, in the service file; empty when it was withdrawn."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,9 +87,11 @@ def _act(agent: Agent, step: st.Step) -> object:  # noqa: C901 - a table, one ro
                 agent.open = False
             conf = Conf(rule, closed=closed_now)
             if stream is not None:
+                upstream = stream.upstream
                 conf = Conf(
                     rule,
-                    stream.upstream.member,
+                    upstream.member,
+                    f"{upstream.host}:{upstream.port}",
                     stream.application_name,
                     stream.slot,
                     stream.epoch,
@@ -229,6 +231,7 @@ def _sight(agent: Agent, pg: Postgres) -> st.Sight:
         was_primary=not pg.standby_signal,
         settings_rule=pg.conf.rule,
         settings_upstream=pg.conf.name,
+        settings_address=pg.conf.address,
     )
 
 

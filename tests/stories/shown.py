@@ -1,6 +1,6 @@
 """More of what a story can show: what people see, and what a client sees. Never times or positions.
 
-show record | diagnosis | timeline | writes | names | lease | slots | error c | lost a
+show record | diagnosis | timeline | writes | names | lease | slots [a] | upstream c | error c | lost a
 """
 
 from __future__ import annotations
@@ -64,6 +64,11 @@ def slots(fleet: Fleet, name: str = "") -> Iterator[str]:
     yield f"slots of {of}: {', '.join(sorted(fleet.postgres[of].slots)) or 'none'}"
 
 
+def upstream(fleet: Fleet, name: str) -> Iterator[str]:
+    conf = fleet.postgres[name].conf
+    yield f"upstream of {name}: {f'{conf.upstream} at {conf.address}' if conf.upstream else 'nobody'}"
+
+
 def error(fleet: Fleet, name: str) -> Iterator[str]:
     line = next(m for m in _status(fleet).members if m.name == name)
     yield f"error of {name}: {line.error or 'none'}"
@@ -94,6 +99,7 @@ SHOWN: Mapping[str, Callable[..., Iterator[str]]] = MappingProxyType(
         "names": names,
         "lease": lease,
         "slots": slots,
+        "upstream": upstream,
         "error": error,
         "lost": lost,
     }
