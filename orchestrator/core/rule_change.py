@@ -99,6 +99,18 @@ def turned_back(record: Record, view: ClusterView, now: Instant, profile: Profil
     )
 
 
+def open_for_long(record: Record, view: ClusterView, now: Instant, profile: Profile) -> Because | None:
+    """A change is never dropped (R6). One that nobody can finish, nor turn back, must say for whom it waits."""
+    open_ms = elapsed_ms(since=view.change_since, now=now)
+    if record.target is None or open_ms < 2 * profile.voter_lost_ms:
+        return None
+    primary = primary_answers(record, view, now)
+    streaming = () if primary is None else streaming_voters(record, primary)
+    have = len(set(streaming) & set(record.target.voters))
+    text = f"the change to {record.target} is open for {open_ms} ms: {have} of its voters stream"
+    return Because(Reason.RULE_CHANGE_AWAITED, None, text)
+
+
 def begun(
     record: Record, view: ClusterView, spec: ClusterSpec, now: Instant, profile: Profile
 ) -> Change | Waits | None:

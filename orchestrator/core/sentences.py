@@ -67,7 +67,10 @@ REASONS: Mapping[Reason, str] = MappingProxyType(
         Reason.INCARNATION_ADOPTED: "A member speaks as a new incarnation, which no older rule counts.",
         Reason.MEMBERSHIP_CHANGED: "The record follows the operator's file.",
         Reason.RULE_CHANGE_BEGUN: "The rule changes by one step; until it is in force both rules count.",
-        Reason.RULE_CHANGE_AWAITED: "A switchover waits for the rule change that is open.",
+        Reason.RULE_CHANGE_AWAITED: (
+            "A rule change is open and its end is awaited; a switchover waits for it too. "
+            "If it lasts, bring a voter of the new rule back."
+        ),
         Reason.RULE_CHANGE_TURNED_BACK: "The new rule can't be met any more: the same steps lead back to the old one.",
         Reason.RULE_CHANGE_FINISHED: "The new rule is in force, and its voters have everything that came before.",
         Reason.LAST_VOTER_LOST: (

@@ -18,10 +18,11 @@ _COVERS = "# covers: "
 @pytest.mark.parametrize("path", _STORIES, ids=lambda path: path.stem)
 def test_the_story_goes_as_told(path: Path, request: pytest.FixtureRequest) -> None:
     script, _, expected = path.read_text().partition(f"\n{_LINE}\n")
+    dice = request.config.getoption("--other-dice", default=None)
     teller = Storyteller()
     for line in script.splitlines():
         if line.strip() and not line.startswith("#"):
-            teller.play(line)
+            teller.play(f"{line} seed={dice}" if dice and line.startswith("fleet") else line)
     told = "\n".join(teller.told) + "\n"
     if request.config.getoption("--rewrite", default=False):
         path.write_text(f"{script.rstrip()}\n{_LINE}\n{told}")
