@@ -21,7 +21,15 @@ from orchestrator.core.move import Move
 from orchestrator.core.reach import Reach, reach
 from orchestrator.core.reasons import Because, Reason, Refusal, Refused
 from orchestrator.core.record import Handover, Operation, Record
-from orchestrator.core.rule_change import Waits, begun, finished, first_write_is_near, settled, turned_back
+from orchestrator.core.rule_change import (
+    Waits,
+    begun,
+    finished,
+    first_write_is_near,
+    open_for_long,
+    settled,
+    turned_back,
+)
 from orchestrator.core.spec import ClusterSpec
 from orchestrator.core.view import ClusterView
 from orchestrator.core.wanted import primary_answers
@@ -223,6 +231,8 @@ def _housekeeping(
             reasons.extend(next_change.because)
         elif next_change is not None:
             at = _take(next_change, reasons, stories)
+        elif (waits := open_for_long(at, view, now, profile)) is not None:
+            reasons.append(waits)
     if at != record:
         return Move(tuple(reasons), at, tuple(stories))
     return Move(tuple(reasons))

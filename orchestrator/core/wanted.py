@@ -58,12 +58,12 @@ def wanted_rule(
         return None
     current = record.rule
     streaming = set(streaming_voters(record, primary))
-    known = {member.voter for member in record.members}
+    may_vote = {member.voter for member in record.members if not member.nofailover}
     kept = {
         voter
         for voter in current.voters
         if voter not in streaming
-        and voter in known
+        and voter in may_vote
         and _lost_ms(voter, record, primary, view, now) < profile.voter_lost_ms
     }
     voters = streaming | kept
@@ -77,7 +77,8 @@ def wanted_rule(
         )
         return Wanted(current, (because,))
     return Wanted(
-        quorum((), 0), (Because(Reason.LAST_VOTER_LOST, None, f"{current}: no voter streams any more"),)
+        quorum((), 0),
+        (Because(Reason.LAST_VOTER_LOST, None, f"{current}: none that may vote streams any more"),),
     )
 
 

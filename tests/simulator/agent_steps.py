@@ -87,9 +87,11 @@ def _act(agent: Agent, step: st.Step) -> object:  # noqa: C901 - a table, one ro
                 agent.open = False
             conf = Conf(rule, closed=closed_now)
             if stream is not None:
+                upstream = stream.upstream
                 conf = Conf(
                     rule,
-                    stream.upstream.member,
+                    upstream.member,
+                    f"{upstream.host}:{upstream.port}",
                     stream.application_name,
                     stream.slot,
                     stream.epoch,
@@ -136,6 +138,8 @@ def _act(agent: Agent, step: st.Step) -> object:  # noqa: C901 - a table, one ro
             pg.marker = (state.system_identifier, state.member, state.incarnation)
             return None
         case st.Rewind(upstream) | st.Clone(upstream):
+            if isinstance(step, st.Rewind) and agent.rewind_fails:
+                raise st.StepFailed("pg_rewind found no common ground")
             source = pg.find(upstream.member)
             if source is None or source.state is not PostgresState.PRIMARY:
                 raise st.StepFailed("the source does not answer")
@@ -168,9 +172,12 @@ def _act_on_timelines_and_rules(agent: Agent, pg: Postgres, step: st.Step) -> ob
                     pg.histories.setdefault(t, (t not in real, real.get(t, 0)))
             return None
         case st.MakeSlots(slots, epoch):
-            _need(pg, PostgresState.PRIMARY)
-            old = {s for s in pg.slots if (parsed := parse_slot_name(s)) is not None and parsed[2] < epoch}
-            pg.slots = (pg.slots - old) | set(slots)
+            if slots:
+                _need(pg, PostgresState.PRIMARY)
+            _need_running(pg)
+            used = {s.follower.conf.slot for s in pg.senders if s.alive}
+            ours = {s for s in pg.slots if (parsed := parse_slot_name(s)) is not None and parsed[2] <= epoch}
+            pg.slots = (pg.slots - (ours - used)) | set(slots)
             return None
         case st.LocalCommit():
             _need(pg, PostgresState.PRIMARY)
@@ -224,6 +231,7 @@ def _sight(agent: Agent, pg: Postgres) -> st.Sight:
         was_primary=not pg.standby_signal,
         settings_rule=pg.conf.rule,
         settings_upstream=pg.conf.name,
+        settings_address=pg.conf.address,
     )
 
 
@@ -232,6 +240,8 @@ def _start(agent: Agent, pg: Postgres, *, as_primary: bool) -> None:
         raise st.StepFailed("no data directory")
     if pg.running:
         return
+    if agent.unstartable:
+        raise st.StepFailed(f"PostgreSQL does not start: {agent.unstartable}")
     if not as_primary:
         trailing = pg.timeline + 1
         while pg.histories.get(trailing, (False, 0))[0]:

@@ -43,6 +43,9 @@ class Agent:
         self.state = self._fresh()
         self.fuse = 0
         """The agent dies at the end of so many steps, before or after what they do; then it comes back."""
+        self.unstartable = ""
+        """Why no start of its PostgreSQL succeeds."""
+        self.rewind_fails = False
         self.boot_up()
 
     # What lasts, and what does not

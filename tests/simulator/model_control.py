@@ -12,6 +12,7 @@ from orchestrator.core.decision import Decision
 from orchestrator.core.effects import AskObservers, ProbeSql, PublishNames, Story
 from orchestrator.core.engine import Engine
 from orchestrator.core.events import Event, NameOutcome, ProbeAnswer
+from orchestrator.core.reasons import Reason
 from orchestrator.core.record import Record
 from orchestrator.core.spec import ClusterSpec
 from tests.simulator.world import World
@@ -62,10 +63,14 @@ class Control:
         self.alive = True
         self.term = 0
         self.stories: list[Story] = []
+        self.decided: set[Reason] = set()
+        """Every reason that this one ever gave."""
         self.fail_after_save = 0
         """Killed when so many saves were done: between saving and dispatching."""
         self.fail_in_dispatch = 0
         """Killed when so many orders were handed out: the rest of them is never delivered."""
+        self.unknown_permille = 40
+        """How often the outcome of a save does not come back."""
         self._sent: dict[str, tuple[Assignment, int]] = {}
         self._again_at = 0
         self._turning = False
@@ -105,6 +110,7 @@ class Control:
         if not self.alive or not self.term:
             return
         decision = self.engine.turn(self.world.now)
+        self.decided.update(because.reason for because in decision.reasons)
         if decision.record is not None:
             self._turning = True
             self.world.after(self.world.between(500, 4_000), lambda: self._save(decision))
@@ -124,7 +130,7 @@ class Control:
         revision = self.etcd.save(decision.record, expected, self.term)
         if revision is not None:
             self.on_saved(before, decision.record)
-        if self.world.chance(40):
+        if self.world.chance(self.unknown_permille):
             self.world.count("unknown outcomes")
             self._load()  # the answer was lost: read back, never repeated blindly
             return

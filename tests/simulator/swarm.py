@@ -1,3 +1,4 @@
+# covers: S69
 """One run of the swarm: rounds of faults drawn from the seed. At the end of each round everything heals, and
 within sixty virtual seconds the cluster must be whole, or in exactly the exception that I5 names."""
 

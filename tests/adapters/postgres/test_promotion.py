@@ -70,6 +70,7 @@ async def test_the_next_timeline_is_taken_at_the_sealed_end(home: Home) -> None:
         assert b.instance.primary_since is not None
 
 
+@pytest.mark.covers("T15")
 async def test_skipped_ids_are_taken_by_placeholders_that_stay(home: Home) -> None:
     async with home.member("a") as a, home.member("b") as b, home.member("c") as c:
         await sealed_pair(a, b)
@@ -159,6 +160,7 @@ async def test_nothing_is_acknowledged_between_the_promotion_and_the_new_rule(ho
             await commit
 
 
+@pytest.mark.covers("T11")
 async def test_sessions_that_block_replay_hold_up_no_promotion(home: Home) -> None:
     async with home.member("a") as a, home.member("b") as b:
         await a.serve()
@@ -178,6 +180,7 @@ async def test_sessions_that_block_replay_hold_up_no_promotion(home: Home) -> No
                 reader.execute("select 1")
 
 
+@pytest.mark.covers("T16")
 async def test_a_history_file_that_brought_no_record_says_nothing_of_the_end(home: Home) -> None:
     """Left by an attach that did not get that far: the end is still on the old timeline."""
     async with home.member("a") as a, home.member("b") as b, home.member("c") as c:

@@ -1,3 +1,4 @@
+# covers: S82 S79
 # A switchover that can't be done is refused with the reason of each member, and changes nothing.
 fleet
 lose c
