@@ -7,7 +7,7 @@ until SEALING
 until done
 until whole
 show decided failover_asked
-show members
+show record
 ----
 refused: a is Healthy; use switchover, or --force to seal it all the same
 epoch 2 SEALING of a; prior a of epoch 1 under ANY 1 (b, c)
@@ -15,4 +15,4 @@ epoch 2 PROMOTING b under ANY 1 (c)
 epoch 2 STABLE under b
 succeeded: b is the primary of epoch 2
 decided failover_asked
-members a' voter, b serving, c voter
+record epoch 2 STABLE of b, settled

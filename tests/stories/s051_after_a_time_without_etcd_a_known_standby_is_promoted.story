@@ -10,9 +10,9 @@ run 20s
 show record
 etcd back
 until serving within 8s
-run 500ms
-show members
 show writes
+run 3s
+show members
 heal
 until whole
 ----
@@ -20,5 +20,5 @@ record epoch 1 STABLE of a, settled
 epoch 2 SEALING of a; prior a of epoch 1 under ANY 2 (b, c, d)
 epoch 2 PROMOTING b under ANY 2 (c, d')
 epoch 2 STABLE under b
-members a silent, b serving, c voter, d' voter
 writes are acknowledged
+members a silent, b serving, c voter, d' voter
