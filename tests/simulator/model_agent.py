@@ -10,7 +10,7 @@ from agents.core.asking import Recipe
 from agents.core.obey import Obeyed, consider
 from agents.core.opening import Acknowledged, may_open
 from agents.core.recipes import begin, supersedes
-from agents.core.state import AgentState
+from agents.core.state import AgentState, first_state
 from common.assignment import Assignment, Position
 from common.facts import Facts, Peer, PostgresState, RuleConfirmation, WriteState
 from common.ids import ClusterName, IncarnationId, MemberName
@@ -52,7 +52,7 @@ class Agent:
 
     def _fresh(self) -> AgentState:
         incarnation = IncarnationId(f"{self.world.dice.getrandbits(64):016x}")
-        return AgentState(ClusterName(self.cluster), MemberName(self.name), incarnation)
+        return first_state(ClusterName(self.cluster), MemberName(self.name), incarnation)
 
     def boot_up(self) -> None:
         self.boot += 1

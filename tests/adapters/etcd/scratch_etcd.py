@@ -91,7 +91,11 @@ class EtcdMember:
             )  # fmt: skip
 
     def freeze(self) -> None:
+        """Until all of its threads stand still: the signal is taken one by one."""
         os.kill(self.pid, signal.SIGSTOP)
+        ends_at = time.monotonic() + 5.0
+        while _running_threads(self.pid) and time.monotonic() < ends_at:
+            time.sleep(0.001)
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
@@ -184,3 +188,10 @@ def _start_all(members: list[EtcdMember]) -> None:
             member.wait_until_it_serves()
         else:
             member.wait_until_it_listens()
+
+
+def _running_threads(pid: int) -> bool:
+    states = [
+        path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")
+    ]
+    return any(state != "T" for state in states)
