@@ -25,7 +25,7 @@ class Scene:
 
     @property
     def anybody(self) -> str:
-        return self.fleet.world.dice.choice((self.primary, self.one, *self.others))
+        return self.fleet.world.dice.pick((self.primary, self.one, *self.others))
 
     def later(self, low_ms: int, high_ms: int, happen: Callable[[], None]) -> None:
         self.fleet.world.after(self.fleet.world.between(low_ms * 1_000, high_ms * 1_000), happen)

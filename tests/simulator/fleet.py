@@ -1,4 +1,4 @@
-"""A simulated fleet: one cluster, its control node, its clients; faults with one call each."""
+"""A simulated fleet: one cluster, its control nodes, etcd, DNS, its clients; faults with one call each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from agents.core.obey import Obeyed, RefusedOrder, consider
 from common.assignment import Assignment
-from common.facts import Facts, PostgresState
+from common.facts import PostgresState
 from common.ids import ClusterName, MemberName
 from common.profile import DEFAULT, Profile
 from orchestrator.core import events as ev
@@ -16,37 +16,69 @@ from orchestrator.core.spec import ClusterSpec, MemberSpec
 from orchestrator.core.stories import is_whole
 from tests.simulator.checkers import Checkers
 from tests.simulator.model_agent import Agent
-from tests.simulator.model_control import Control, ModelEtcd
+from tests.simulator.model_control import Control
+from tests.simulator.model_etcd import Etcd
+from tests.simulator.model_link import Link
+from tests.simulator.model_names import NameServers
+from tests.simulator.model_network import DNS, ETCD, Network
 from tests.simulator.model_postgres import Postgres
 from tests.simulator.world import World
 
+_LISTED_FOR_US = 10_000_000
+"""A control node that died is listed for so long."""
+
 
 class Fleet:
-    def __init__(self, seed: int, *, members: int = 3, k: int = 1, profile: Profile = DEFAULT) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        members: int = 3,
+        k: int = 1,
+        profile: Profile = DEFAULT,
+        controls: int = 1,
+        sites: int = 1,
+    ) -> None:
         self.world = World(seed)
         self.profile = profile
         names = "abcdefg"[:members]
+        places = tuple(f"n{i + 1}" for i in range(controls))
+        self.sites = _sites(names, places, sites)
         self.spec = ClusterSpec(
             ClusterName("c1"),
             "db.example.",
-            tuple(MemberSpec(MemberName(n), f"host-{n}", (f"10.0.0.{i + 1}",)) for i, n in enumerate(names)),
+            tuple(
+                MemberSpec(MemberName(n), f"host-{n}", (f"10.0.0.{i + 1}",), site=self.sites[n])
+                for i, n in enumerate(names)
+            ),
             k=k,
+            profile=profile.name,
         )
-        self.etcd = ModelEtcd()
-        self.down: set[str] = set()
+        self.network = Network(self.world, self.sites, places)
+        self.down = self.network.off
         """Hosts that are off."""
-        self.cut: set[frozenset[str]] = set()
-        """Pairs that can't reach each other; "control" is the control node."""
-        self._said: dict[str, object] = {}
+        self.cut = self.network.cut
+        """Pairs that can't reach each other; "control" is every control node."""
         self.on_saved: Callable[[Record | None, Record], None] = lambda old, new: None
+        self.on_grant: Callable[[str, int, int, int], None] | None = None
+        """(member, epoch, when the beat was sent by the world's clock, lease ms), for each lease that arrives."""
         self._awaited: list[tuple[Callable[[Record], bool], Callable[[], None]]] = []
         self.sent: list[Assignment] = []
         self.checkers = Checkers(self)
+        self.etcd = Etcd(self.world, self.network, self._saved)
+        self.names = NameServers(self.world, self.network, lambda wanted: None)
         self.postgres = {n: self._server(n) for n in names}
-        self.agents = {n: Agent(self.world, "c1", n, self.postgres[n], profile, self._heard) for n in names}
+        self.links: dict[str, Link] = {}
+        self.agents = {n: Agent(self.world, "c1", n, self.postgres[n], profile, self._report) for n in names}
         for name, agent in self.agents.items():
             agent.may_boot = lambda n=name: n not in self.down  # type: ignore[misc]
-        self.control = self._new_control()
+            agent.send_beat = self._beat
+            self.links[name] = Link(self, agent)
+        self.nodes = [Control(self, place) for place in places]
+        for node in self.nodes:
+            self.etcd.watchers.append(lambda n=node: self._notice(n))  # type: ignore[misc]
+        self._leader = self.nodes[0]
+        self._crown(self.nodes[0])
         self.next_row = 0
         self.world.after_each = self.checkers.after_each
 
@@ -56,14 +88,7 @@ class Fleet:
         return server
 
     def _reach(self, a: str, b: str) -> Postgres | None:
-        if a in self.down or b in self.down or frozenset((a, b)) in self.cut:
-            return None
-        return self.postgres[b]
-
-    def _new_control(self) -> Control:
-        control = Control(self.world, self.etcd, self.spec, self._deliver, self._probe, self._saved)
-        control.lead()
-        return control
+        return self.postgres[b] if self.network.both_ways(a, b) else None
 
     def _saved(self, old: Record | None, new: Record) -> None:
         self.checkers.saved(old, new)
@@ -79,7 +104,7 @@ class Fleet:
 
     def heal(self) -> None:
         """No more faults: everything that is away comes back."""
-        self.cut.clear()
+        self.network.heal()
         self._awaited.clear()
         for name, server in self.postgres.items():
             server.stalled_until = 0
@@ -88,37 +113,72 @@ class Fleet:
             self.restart_host(name)
             if not agent.alive:
                 agent.boot_up()
-        if not self.control.alive or not self.control.term:
-            self.replace_leader()
-        self.control.fail_after_save = self.control.fail_in_dispatch = 0
+        self.etcd.down_until_us = self.etcd.slow_until_us = 0
+        self.names.down_until_us = self.names.slow_until_us = 0
+        for node in self.nodes:
+            node.fail_after_save = node.fail_in_dispatch = 0
+            node.thaw()
+            node.start()
+
+    # Control nodes
+
+    @property
+    def control(self) -> Control:
+        """The present leader's control node: the one that etcd names, or the last one."""
+        if self.etcd.holder:
+            self._leader = self.node(self.etcd.holder)
+        return self._leader
+
+    def node(self, name: str) -> Control:
+        return self.nodes[int(name[1:]) - 1]
+
+    def present_nodes(self, but: str) -> tuple[str, ...]:
+        """As etcd lists them: one that died stands there for a while."""
+        now_us = self.world.now_us
+        return tuple(
+            n.name for n in self.nodes if n.name != but and (n.alive or now_us - n.died_us < _LISTED_FOR_US)
+        )
+
+    def _notice(self, node: Control) -> None:
+        term, as_of = self.etcd.term, self.etcd.revision
+        self.network.call(ETCD, node.place, lambda: node.receive(lambda: node.election.noticed(term, as_of)))
+
+    def _crown(self, node: Control) -> None:
+        """It wins the election at once."""
+        node.election.win(self.etcd.elect(node.name), node.now)
+
+    def replace_leader(self, *, kill: bool = True) -> None:
+        """Another one leads at once. Without killing, the old one goes on with what it knew until it finds
+        out that it does not lead."""
+        self.world.count("changes of leader")
+        old = self.control
+        if kill or len(self.nodes) == 1:
+            old.die()
+        heirs = [node for node in self.nodes if node is not old and node.alive and not node.frozen]
+        if heirs:
+            heir = self.world.dice.pick(heirs)
+        else:
+            heir = old
+            heir.die()
+            heir.start()
+        self._crown(heir)
 
     # Messages
 
-    def _heard(self, agent: Agent) -> None:
-        if agent.name in self.down or frozenset((agent.name, "control")) in self.cut:
-            return
-        facts = agent.facts()
-        self.checkers.reported(agent, facts)
-        control_cut = frozenset((agent.name, "control"))
+    def _beat(self, agent: Agent) -> None:
+        self.links[agent.name].beat(agent)
 
-        def arrive() -> None:
-            if control_cut not in self.cut:
-                said = _said(facts)
-                urgent = self._said.get(agent.name) != said
-                self._said[agent.name] = said
-                self.control.feed(ev.FactsHeard(self.world.now, facts), urgent=urgent)
+    def _report(self, agent: Agent) -> None:
+        link = self.links.get(agent.name)
+        if link is not None:
+            link.report(agent)
 
-        self.world.after(self.world.between(200, 3_000), arrive)
-
-    def _deliver(self, assignment: Assignment) -> None:
+    def sending(self, assignment: Assignment) -> None:
         self.sent.append(assignment)
         if len(self.sent) > 400:
             del self.sent[:200]
-        if frozenset((assignment.member, "control")) in self.cut:
-            return
-        self.world.after(self.world.between(200, 3_000), lambda: self._hand_over(assignment))
 
-    def _hand_over(self, assignment: Assignment) -> None:
+    def hand_over(self, assignment: Assignment) -> None:
         if assignment.member not in self.down:
             self.agents[assignment.member].receive(assignment)
 
@@ -129,7 +189,7 @@ class Fleet:
         chosen = news if news and self.world.chance(500) else for_it
         if not chosen:
             return
-        assignment = self.world.dice.choice(chosen)
+        assignment = self.world.dice.pick(chosen)
         agent = self.agents[assignment.member]
         if not agent.alive or assignment.member in self.down:
             return
@@ -140,9 +200,8 @@ class Fleet:
                 self.world.count("late orders refused")
         agent.receive(assignment)
 
-    def _probe(self, member: str) -> ProbeAnswer:
-        if member in self.down or frozenset((member, "control")) in self.cut:
-            return ProbeAnswer.SILENT
+    def probe(self, member: str) -> ProbeAnswer:
+        """What a member's PostgreSQL says to a connection that reached its host."""
         state = self.postgres[member].state
         if state is PostgresState.PRIMARY:
             return ProbeAnswer.PRIMARY
@@ -181,28 +240,19 @@ class Fleet:
             self.checkers.forgot(member)
             self.agents[member].boot_up()
 
-    def replace_leader(self, *, kill: bool = True) -> None:
-        """Without killing, the old one goes on with what it knew until it finds out that it does not lead."""
-        self.world.count("changes of leader")
-        if kill:
-            self.control.die()
-        self.control = self._new_control()
-
     def switchover(self, to: str | None) -> None:
         operation = f"op{self.world.unique()}"
-        self.control.feed(
-            ev.SwitchoverAsked(
-                self.world.now, operation, "operator:sim", None if to is None else MemberName(to)
-            )
+        control = self.control
+        control.feed(
+            ev.SwitchoverAsked(control.now, operation, "operator:sim", None if to is None else MemberName(to))
         )
 
     # Clients
 
     def write(self) -> None:
         """A client inserts at every member that lets it in."""
-        for name in sorted(self.postgres):
-            server, agent = self.postgres[name], self.agents[name]
-            if server.state is PostgresState.PRIMARY and agent.open and name not in self.down:
+        for name, server in self.postgres.items():
+            if server.state is PostgresState.PRIMARY and self.agents[name].open and name not in self.down:
                 self.next_row += 1
                 self.checkers.client_commit(server, self.next_row)
 
@@ -219,26 +269,17 @@ class Fleet:
         return agent.open and agent.alive and self.postgres[record.primary].state is PostgresState.PRIMARY
 
     def whole(self) -> bool:
-        record, view = self.etcd.record, self.control.engine.view
-        if record is None or view.record != record:
+        record, control = self.etcd.record, self.control
+        view = control.engine.view
+        if record is None or view.leading is None or view.record is not record:
             return False
-        return is_whole(record, view, self.spec, self.world.now)
+        return is_whole(record, view, self.spec, control.now)
 
 
-def _said(facts: Facts) -> object:
-    """What wakes the leader at once; the rest waits for a tick."""
-    return (
-        facts.obeyed,
-        facts.incarnation,
-        facts.system_identifier,
-        facts.postgres,
-        facts.open,
-        facts.timeline,
-        facts.end_of_wal,
-        facts.rule_confirmation,
-        facts.promotion,
-        facts.promotion_failed,
-        facts.seal,
-        facts.rebuild_needed,
-        [p.application_name for p in facts.peers if p.state == "streaming"],
-    )
+def _sites(members: str, controls: tuple[str, ...], count: int) -> dict[str, str]:
+    """Everything is spread over the sites in turn; etcd's majority and the name server are in the first."""
+    if count == 1:
+        return dict.fromkeys((*members, *controls, ETCD, DNS), "")
+    sites = {place: f"s{i % count + 1}" for i, place in enumerate(members)}
+    sites.update({place: f"s{i % count + 1}" for i, place in enumerate(controls)})
+    return sites | {ETCD: "s1", DNS: f"s{count}"}

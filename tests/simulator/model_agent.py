@@ -35,6 +35,8 @@ class Agent:
         self.world, self.name, self.postgres, self.profile = world, name, postgres, profile
         self.cluster = cluster
         self.send = send
+        self.send_beat = send
+        """What the period sends; `send` is for what happened."""
         self.may_boot: Callable[[], bool] = lambda: True
         """Whether its host is on."""
         self.alive = True
@@ -237,7 +239,7 @@ class Agent:
     def _beat(self, boot: int) -> None:
         if boot != self.boot or not self.alive:
             return
-        self.send(self)
+        self.send_beat(self)
         primary = self.postgres.state is PostgresState.PRIMARY
         every_ms = self.profile.beat_primary_every_ms if primary else self.profile.beat_standby_every_ms
         self.world.after(every_ms * 1_000, lambda: self._beat(boot))

@@ -14,7 +14,7 @@ until whole
 show rule
 ----
 why primary_late a
-why primary_suspected a: silent for N ms, the threshold is N ms
+why primary_late a
 epoch 2 SEALING of a; prior a of epoch 1 under ANY 1 (b, c)
 epoch 2 PROMOTING b under ANY 1 (c)
 epoch 2 STABLE under b
