@@ -36,6 +36,11 @@ class Inbox:
     def depth(self) -> int:
         return len(self._items)
 
+    @property
+    def is_awake(self) -> bool:
+        """Something matters enough not to wait for the tick."""
+        return self._awake.is_set()
+
     def put(self, cluster: ClusterName, event: Event) -> bool:
         """False: there was no room, and the event is lost (counted)."""
         key: Hashable

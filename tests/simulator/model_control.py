@@ -15,16 +15,18 @@ from common.facts import NO_VERSION, Facts
 from common.ids import ClusterName
 from common.timebase import Instant
 from orchestrator.core import events as ev
-from orchestrator.core.decision import Decision, Grant
+from orchestrator.core.decision import Decision
 from orchestrator.core.effects import Story
 from orchestrator.core.engine import Engine
 from orchestrator.core.names import NameVersion
 from orchestrator.core.reasons import Reason
 from orchestrator.core.record import Phase, Record
-from orchestrator.shell.leases import PROOF_TRUSTED_MS
+from orchestrator.shell.inbox import Inbox
+from orchestrator.shell.leases import Leases, Proof
 from tests.simulator.model_dispatch import Dispatch
 from tests.simulator.model_election import Election
 from tests.simulator.model_etcd import Saved
+from tests.simulator.model_process import Process, ProcessClock
 
 if TYPE_CHECKING:
     from tests.simulator.fleet import Fleet
@@ -33,17 +35,18 @@ if TYPE_CHECKING:
 _CALM_EVERY_US = 250_000
 _BUSY_EVERY_US = 50_000
 _SAVES_IN_A_ROW_MAX = 16
-_HELD_MAX = 500
-"""What waits for a frozen process; the rest of it is lost."""
 _CALL_US, _TOTAL_US = 500_000, 2_000_000
 _CALM = frozenset({Reason.PRIMARY_HEALTHY, Reason.SETTLED, Reason.NO_RECORD})
 Result = TypeVar("Result")
 
 
-class Control:
+class Control(Process):
     def __init__(self, fleet: Fleet, name: str) -> None:
-        self.fleet, self.world, self.etcd, self.names = fleet, fleet.world, fleet.etcd, fleet.names
+        super().__init__(fleet.world)
+        self.fleet, self.etcd, self.names = fleet, fleet.etcd, fleet.names
         self.name = self.place = name
+        self._cluster = ClusterName(fleet.spec.name)
+        self.clock = ProcessClock(self)
         self.highest_seen = NO_VERSION
         """On its disk (R14)."""
         self.stories: list[Story] = []
@@ -51,12 +54,6 @@ class Control:
         """Killed when so many saves were done: between saving and dispatching."""
         self.fail_in_dispatch = 0
         """Killed when so many orders were handed out: the rest of them is never delivered."""
-        self.boot = 0
-        self.alive = False
-        self.frozen = False
-        self.drift_permille = 0
-        self.died_us = 0
-        self._held: list[Callable[[], None]] = []
         self.start()
 
     # ---- the process ----
@@ -65,14 +62,13 @@ class Control:
         """A new process: warm is nothing, what lies on its disk is left."""
         if self.alive:
             return
-        self.boot += 1
-        self.alive, self.frozen = True, False
-        self.engine = Engine(ClusterName(self.fleet.spec.name))
+        self.begin_process()
+        self.engine = Engine(self._cluster)
         self.election = Election(self, self._told)
         self.dispatch = Dispatch(self)
         self.term = 0
         self.elected: int | None = None
-        self.grant: Grant | None = None
+        self.leases = Leases(self.clock, self._proof)
         self.streams: dict[str, Stream] = {}
         self.heard_at: dict[str, Instant] = {}
         self.listening_since = self.now
@@ -86,9 +82,7 @@ class Control:
         self._pause_until = Instant(0)
         self._failures = 0
         self._reasons: frozenset[Reason] = frozenset()
-        self._inbox: dict[object, ev.Event] = {}
-        self._said: dict[str, object] = {}
-        self._others = 0
+        self._inbox = Inbox(self.clock)
         self._turning = self._awake = False
         self._alarm_at = Instant(0)
         self.turns = 0
@@ -100,52 +94,11 @@ class Control:
     def die(self) -> None:
         if not self.alive:
             return
-        self.alive = self.frozen = False
-        self.boot += 1
-        self.died_us = self.world.now_us
-        self._held.clear()
+        self.end_process()
         for name in sorted(self.streams):
             self.streams[name].end()
         self.streams.clear()
         self.fail_after_save = self.fail_in_dispatch = 0
-
-    def freeze(self) -> None:
-        if self.alive:
-            self.frozen = True
-
-    def thaw(self) -> None:
-        if self.frozen:
-            self.frozen = False
-            held, self._held = self._held, []
-            for number, happen in enumerate(held):
-                self.after(number, happen)
-
-    @property
-    def now(self) -> Instant:
-        drift = self.drift_permille
-        return Instant(self.world.now_us + self.world.now_us * drift // 1000 if drift else self.world.now_us)
-
-    def after(self, delay_us: int, happen: Callable[[], None]) -> None:
-        boot = self.boot
-
-        def run() -> None:
-            if boot == self.boot:
-                self.receive(happen)
-
-        self.world.after(delay_us, run)
-
-    def timer(self, delay_us: int, happen: Callable[[], None]) -> None:
-        """By its own clock."""
-        self.after(delay_us * 1000 // (1000 + self.drift_permille), happen)
-
-    def receive(self, happen: Callable[[], None]) -> None:
-        if not self.alive:
-            return
-        if self.frozen:
-            if len(self._held) < _HELD_MAX:
-                self._held.append(happen)
-            return
-        happen()
 
     def ask_etcd(self, apply: Callable[[], Result], answered: Callable[[Result], None]) -> None:
         self.etcd.ask(self.name, apply, lambda result: self.receive(lambda: answered(result)))
@@ -165,37 +118,18 @@ class Control:
 
     def hear_beat(self, link: Link, beat: ev.Beat, sent_us: int) -> None:
         self.heard_at[beat.member] = self.now
-        said = (
-            beat.boot_id,
-            beat.incarnation,
-            beat.obeyed,
-            beat.postgres,
-            beat.postmaster_alive,
-            beat.open,
-            beat.sealed,
-            beat.timeline,
-            beat.write_state,
-        )
-        news = self._said.get(beat.member) != said
-        self._said[beat.member] = said
-        self._put((beat.member, "beat"), ev.BeatHeard(self.now, beat), urgent=news)
+        self.feed(ev.BeatHeard(self.now, beat))
         leader, term = self.leader()
-        epoch, lease_ms = self._lease_for(beat)
-        wanted = epoch and self.fleet.on_grant is not None
-        if wanted or (leader, term) != (link.leader, link.leader_term):
+        grant = self.leases.for_beat(self._cluster, beat.member, beat.obeyed.epoch)
+        epoch, lease_ms = (0, 0) if grant is None else (grant.epoch, grant.lease_ms)
+        if (epoch and self.fleet.on_grant is not None) or (leader, term) != (link.leader, link.leader_term):
             self.fleet.network.datagram(
                 self.place, link.name, lambda: link.acknowledged(leader, term, epoch, sent_us, lease_ms)
             )
 
-    def _lease_for(self, beat: ev.Beat) -> tuple[int, int]:
-        """As orchestrator/shell/leases.py: the grant stands only on a young proof of the election."""
-        grant = self.grant
-        if grant is None or (grant.member, grant.epoch) != (beat.member, beat.obeyed.epoch):
-            return 0, 0
-        proof_at = self.election.proof
-        if proof_at is None or proof_at + PROOF_TRUSTED_MS * 1000 < self.now:
-            return 0, 0
-        return grant.epoch, grant.lease_ms
+    def _proof(self) -> Proof | None:
+        sent_at = self.election.proof
+        return None if sent_at is None else Proof(self.election.term, sent_at)
 
     def leader(self) -> tuple[str, int]:
         """Who leads, as far as this node knows: itself, or whom etcd names."""
@@ -223,17 +157,13 @@ class Control:
         if stream.incarnation != facts.incarnation:
             stream.incarnation = facts.incarnation
             self.dispatch.look_at(stream)
-        self._put((facts.member, "facts"), ev.FactsHeard(self.now, facts), urgent=True)
+        self.feed(ev.FactsHeard(self.now, facts))
 
-    def feed(self, event: ev.Event, *, urgent: bool = True) -> None:
-        self._others += 1
-        self._put(self._others, event, urgent=urgent)
-
-    def _put(self, key: object, event: ev.Event, *, urgent: bool) -> None:
+    def feed(self, event: ev.Event) -> None:
+        """Into the inbox; what says nothing new waits there for the tick."""
         if self.alive:
-            self._inbox.pop(key, None)
-            self._inbox[key] = event
-            if urgent:
+            self._inbox.put(self._cluster, event)
+            if self._inbox.is_awake:
                 self._wake()
 
     # ---- turns ----
@@ -255,8 +185,7 @@ class Control:
 
     def _run_turn(self) -> None:
         self._awake = False
-        inbox, self._inbox = self._inbox, {}
-        for event in inbox.values():
+        for _, event in self._inbox.drain()[0]:
             self.engine.feed(event)
         if self.term and not self._leads:
             self._end_term()
@@ -296,7 +225,7 @@ class Control:
         self._reasons = frozenset(because.reason for because in decision.reasons)
         self._set_alarm(decision.again_at_us)
         # Before anything is sent: one that leaves the epoch grants nothing from this moment on.
-        self.grant = decision.grant
+        self.leases.stand(self._cluster, decision.grant)
         if decision.record is None:
             self.dispatch.start(decision)
             self._end_turn()
@@ -345,7 +274,8 @@ class Control:
             return
         if isinstance(outcome, Saved):
             self.world.count("unknown outcomes" if outcome is Saved.UNKNOWN else "conflicts")
-            self.must_load, self.grant = True, None
+            self.must_load = True
+            self.leases.stand(self._cluster, None)
             self._failed()
             self._end_turn()
             return
@@ -411,14 +341,15 @@ class Control:
         """The election's newest word. An end takes effect at once, a beginning with the next turn."""
         self.elected = term
         if self.term and not self._leads:
-            self.grant = None
+            self.leases.withdraw_all()
             self.dispatch.end_term()
         self._wake()
 
     def _end_term(self) -> None:
         if self.elected == self.term:
             self.elected = None
-        self.term, self.grant = 0, None
+        self.term = 0
+        self.leases.withdraw_all()
         self.dispatch.end_term()
         self.must_load, self._told_of_term = True, 0
         self.engine.feed(ev.LeadershipLost(self.now))
