@@ -26,7 +26,7 @@ def observe(view: ClusterView, event: events.Event) -> ClusterView:
         view = replace(view, listening_since=event.at)
     match event:
         case events.BeatHeard():
-            return _beat(view, event.at, event.beat)
+            return _beat(view, event.at, event.beat, event.merged)
         case events.FactsHeard():
             return _facts(view, event.at, event.facts)
         case events.StreamLost() | events.Tick():
@@ -59,8 +59,10 @@ def observe(view: ClusterView, event: events.Event) -> ClusterView:
             assert_never(unknown)
 
 
-def _beat(view: ClusterView, at: Instant, beat: events.Beat) -> ClusterView:
+def _beat(view: ClusterView, at: Instant, beat: events.Beat, merged: int) -> ClusterView:
     member = view.member(beat.member)
+    if beat.boot_id == member.boot_id and beat.sequence < member.sequence:
+        return view  # overtaken on its way: what it says is not true any more
     known = member.facts
     if known is None or known.incarnation != beat.incarnation:
         known = Facts(
@@ -88,10 +90,16 @@ def _beat(view: ClusterView, at: Instant, beat: events.Beat) -> ClusterView:
     )
     gap_us, deviation_us = member.gap_us, member.gap_deviation_us
     if member.heard_at is not None and 0 < at - member.heard_at < _GAP_OUTLIER_US:
-        gap_us, deviation_us = with_gap(gap_us, deviation_us, at - member.heard_at)
-    return _heard(
-        view, replace(member, boot_id=beat.boot_id, gap_us=gap_us, gap_deviation_us=deviation_us), at, facts
+        # The beats' own rhythm, not that of the loop which looks at the newest of several.
+        gap_us, deviation_us = with_gap(gap_us, deviation_us, (at - member.heard_at) // merged)
+    member = replace(
+        member,
+        boot_id=beat.boot_id,
+        sequence=beat.sequence,
+        gap_us=gap_us,
+        gap_deviation_us=deviation_us,
     )
+    return _heard(view, member, at, facts)
 
 
 def _facts(view: ClusterView, at: Instant, facts: Facts) -> ClusterView:

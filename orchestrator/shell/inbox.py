@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 
 from common.clock import Clock
 from common.ids import ClusterName, MemberName
@@ -55,8 +56,11 @@ class Inbox:
                 self._others += 1
                 key = self._others
                 at_once = True
-        if self._items.pop(key, None) is not None:
+        before = self._items.pop(key, None)
+        if before is not None:
             self._counted("superseded")
+            if isinstance(event, BeatHeard) and isinstance(before[1], BeatHeard):
+                event = _merged(before[1], event)
         elif len(self._items) >= self._room:
             self._counted("dropped")
             return False
@@ -110,3 +114,9 @@ class Inbox:
         before = self._last.get((cluster, beat.member))
         self._last[cluster, beat.member] = said
         return said != before
+
+
+def _merged(before: BeatHeard, came: BeatHeard) -> BeatHeard:
+    """The one that was sent last: datagrams come out of order."""
+    overtaken = came.beat.boot_id == before.beat.boot_id and came.beat.sequence < before.beat.sequence
+    return replace(before if overtaken else came, merged=before.merged + came.merged)
