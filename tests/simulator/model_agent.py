@@ -262,7 +262,8 @@ class Agent:
         if pg.loaded_rule != expected:
             return
         begun_at, run, boot = self.world.now, pg.run, self.boot
-        self.write_pending_since = begun_at
+        if self.write_pending_since is None:
+            self.write_pending_since = begun_at  # the first that waits says since when they do
 
         def acknowledged() -> None:
             if boot != self.boot or run != pg.run:

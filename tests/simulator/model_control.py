@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from common.assignment import Version
+from common.datagram import Header, Replayed, ReplayWindow
 from common.facts import NO_VERSION, Facts
 from common.ids import ClusterName
 from common.timebase import Instant
@@ -71,6 +72,7 @@ class Control(Process):
         self.leases = Leases(self.clock, self._proof)
         self.streams: dict[str, Stream] = {}
         self.heard_at: dict[str, Instant] = {}
+        self._windows: dict[str, ReplayWindow] = {}
         self.listening_since = self.now
         self.seen_names: tuple[NameVersion | None, ...] = ()
         """The version that DNS was last seen at; empty while nothing is remembered."""
@@ -117,6 +119,11 @@ class Control(Process):
     # ---- what is heard ----
 
     def hear_beat(self, link: Link, beat: ev.Beat, sent_us: int) -> None:
+        window = self._windows.setdefault(beat.member, ReplayWindow())
+        try:
+            window.accept(Header(0, 1, beat.boot_id, beat.sequence, 0))
+        except Replayed:
+            return
         self.heard_at[beat.member] = self.now
         self.feed(ev.BeatHeard(self.now, beat))
         leader, term = self.leader()

@@ -99,13 +99,14 @@ class Link:
             self._report(facts)
 
     def report(self, _: Agent) -> None:
-        """Something happened: said at once, both ways."""
+        """Something may have happened: what is new is said at once, both ways."""
         if self.name in self.fleet.down:
             return
         self._look_at_boot()
         facts = self._facts()
-        self._send_beat(facts)
-        self._report(facts)
+        if _said(facts) != self._said:
+            self._send_beat(facts)
+            self._report(facts)
 
     def _facts(self) -> Facts:
         facts = self.agent.facts()
