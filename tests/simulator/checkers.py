@@ -160,7 +160,7 @@ class Checkers:
 
     def after_each(self) -> None:
         record = self.fleet.etcd.record
-        if record is None:
+        if record is None or self.fleet.etcd.went_back:
             return
         for name, agent in self.fleet.agents.items():
             if agent.durable is not None and agent.durable.obeyed.epoch > record.epoch:

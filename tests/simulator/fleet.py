@@ -12,8 +12,9 @@ from common.profile import DEFAULT, Profile
 from orchestrator.core import events as ev
 from orchestrator.core.events import ProbeAnswer
 from orchestrator.core.record import Record
-from orchestrator.core.spec import ClusterSpec, MemberSpec
+from orchestrator.core.spec import STRICT, TO_SOLO, ClusterSpec, MemberSpec
 from orchestrator.core.stories import is_whole
+from tests.simulator.check_control import ControlCheckers
 from tests.simulator.checkers import Checkers
 from tests.simulator.model_agent import Agent
 from tests.simulator.model_control import Control
@@ -38,6 +39,7 @@ class Fleet:
         profile: Profile = DEFAULT,
         controls: int = 1,
         sites: int = 1,
+        strict: bool = False,
     ) -> None:
         self.world = World(seed)
         self.profile = profile
@@ -53,6 +55,7 @@ class Fleet:
             ),
             k=k,
             profile=profile.name,
+            when_last_voter_lost=STRICT if strict else TO_SOLO,
         )
         self.network = Network(self.world, self.sites, places)
         self.down = self.network.off
@@ -66,7 +69,8 @@ class Fleet:
         self.sent: list[Assignment] = []
         self.checkers = Checkers(self)
         self.etcd = Etcd(self.world, self.network, self._saved)
-        self.names = NameServers(self.world, self.network, lambda wanted: None)
+        self.control_checkers = ControlCheckers(self)
+        self.names = NameServers(self.world, self.network, self.control_checkers.named)
         self.postgres = {n: self._server(n) for n in names}
         self.links: dict[str, Link] = {}
         self.agents = {n: Agent(self.world, "c1", n, self.postgres[n], profile, self._report) for n in names}
@@ -92,6 +96,7 @@ class Fleet:
 
     def _saved(self, old: Record | None, new: Record) -> None:
         self.checkers.saved(old, new)
+        self.control_checkers.saved(old, new)
         self.on_saved(old, new)
         due = [entry for entry in self._awaited if entry[0](new)]
         for entry in due:

@@ -129,6 +129,8 @@ class Control(Process):
         leader, term = self.leader()
         grant = self.leases.for_beat(self._cluster, beat.member, beat.obeyed.epoch)
         epoch, lease_ms = (0, 0) if grant is None else (grant.epoch, grant.lease_ms)
+        if epoch:
+            self.fleet.control_checkers.granted(self, epoch)
         if (epoch and self.fleet.on_grant is not None) or (leader, term) != (link.leader, link.leader_term):
             self.fleet.network.datagram(
                 self.place, link.name, lambda: link.acknowledged(leader, term, epoch, sent_us, lease_ms)

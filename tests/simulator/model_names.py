@@ -152,6 +152,7 @@ class Publishing:
 
         def answered(agreed: bool) -> None:
             if agreed:
+                self._node.fleet.control_checkers.confirmed(self.wanted.epoch)
                 self._finish(NameOutcome.CONFIRMED, self.wanted.version)
             else:
                 self._fail("a server says something else")

@@ -6,6 +6,7 @@ same for a seed on every Python, `choice`, `sample` and their like need not.
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import random
 from collections.abc import Callable, MutableSequence, Sequence
@@ -67,6 +68,7 @@ class World:
         self._contents = 0
         self.steps = 0
         self.trace: list[str] = []
+        self._digest = hashlib.blake2b(digest_size=16)
         self.counts: dict[str, int] = {}
         self.after_each: Callable[[], None] = lambda: None
 
@@ -94,7 +96,9 @@ class World:
         self.counts[what] = self.counts.get(what, 0) + by
 
     def note(self, text: str) -> None:
-        self.trace.append(f"{self.now_us / 1000:>10.1f} ms  {text}")
+        line = f"{self.now_us // 1000:>8}.{self.now_us % 1000:03} ms  {text}"
+        self.trace.append(line)
+        self._digest.update(line.encode())
         if len(self.trace) > 4_000:
             del self.trace[:2_000]
 
@@ -117,3 +121,10 @@ class World:
         self.steps = steps
         self.now_us = max(self.now_us, at_us)
         return done is not None and done()
+
+    def digest(self) -> str:
+        """Of everything that was noted, how much happened, and where the dice are."""
+        end = f"{self.now_us} {self.steps} {self._contents} {self.dice.getrandbits(64)} {sorted(self.counts.items())}"
+        whole = self._digest.copy()
+        whole.update(end.encode())
+        return whole.hexdigest()
