@@ -63,8 +63,8 @@ class Process:
         self.world.after(delay_us, run)
 
     def timer(self, delay_us: int, happen: Callable[[], None]) -> None:
-        """By its own clock."""
-        self.after(delay_us * 1000 // (1000 + self.drift_permille), happen)
+        """By its own clock, never too early: else what looks whether its time has come would look for ever."""
+        self.after(delay_us * 1000 // (1000 + self.drift_permille) + 1, happen)
 
     def receive(self, happen: Callable[[], None]) -> None:
         """Something reached the host for this process."""
