@@ -15,6 +15,7 @@ from orchestrator.core.record import Record
 from orchestrator.core.spec import STRICT, TO_SOLO, ClusterSpec, MemberSpec
 from orchestrator.core.stories import is_whole
 from tests.simulator.check_control import ControlCheckers
+from tests.simulator.check_outage import Failovers
 from tests.simulator.checkers import Checkers
 from tests.simulator.model_agent import Agent
 from tests.simulator.model_control import Control
@@ -70,6 +71,7 @@ class Fleet:
         self.checkers = Checkers(self)
         self.etcd = Etcd(self.world, self.network, self._saved)
         self.control_checkers = ControlCheckers(self)
+        self.failovers = Failovers(self)
         self.names = NameServers(self.world, self.network, self.control_checkers.named)
         self.postgres = {n: self._server(n) for n in names}
         self.links: dict[str, Link] = {}
@@ -97,6 +99,7 @@ class Fleet:
     def _saved(self, old: Record | None, new: Record) -> None:
         self.checkers.saved(old, new)
         self.control_checkers.saved(old, new)
+        self.failovers.saved(old, new)
         self.on_saved(old, new)
         due = [entry for entry in self._awaited if entry[0](new)]
         for entry in due:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from common.profile import PROFILES
 from orchestrator.core.invariants import InvariantBroken
 from tests.simulator.check_choice import legal_candidate
+from tests.simulator.check_outage import Outages
 from tests.simulator.checkers import Violation
 from tests.simulator.faults import KINDS
 from tests.simulator.faults_control import STORMY
@@ -92,13 +93,17 @@ def _run(fleet: Fleet, plan: Plan) -> None:
     if not world.run_until(world.now_us + 40_000_000, fleet.whole):
         raise Violation(f"the cluster was not born: {_reasons(fleet)}")
     _clients(fleet, plan.write_every_ms)
+    outages = Outages(fleet, plan)
     for number, one in enumerate(plan.rounds):
         world.note(f"round {number}")
         fleet.network.weather = _WEATHERS[plan.weather]
+        outages.begin(one)
         lost = _faults(fleet, one)
         fleet.heal()
         if not _whole_again(fleet, lost=lost):
             return
+        outages.end()
+        fleet.failovers.whole_again()
 
 
 def _faults(fleet: Fleet, one: Round) -> bool:
