@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable
-from dataclasses import replace
 
 from common.clock import Clock
 from common.ids import ClusterName, MemberName
@@ -119,4 +118,5 @@ class Inbox:
 def _merged(before: BeatHeard, came: BeatHeard) -> BeatHeard:
     """The one that was sent last: datagrams come out of order."""
     overtaken = came.beat.boot_id == before.beat.boot_id and came.beat.sequence < before.beat.sequence
-    return replace(before if overtaken else came, merged=before.merged + came.merged)
+    newest = before if overtaken else came
+    return BeatHeard(newest.at, newest.beat, before.merged + came.merged)

@@ -8,7 +8,7 @@ or frozen: then what reaches it waits, and all of its timers go off late.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from common.assignment import Version
 from common.datagram import Header, Replayed, ReplayWindow
@@ -119,19 +119,24 @@ class Control(Process):
     # ---- what is heard ----
 
     def hear_beat(self, link: Link, beat: ev.Beat, sent_us: int) -> None:
-        window = self._windows.setdefault(beat.member, ReplayWindow())
+        window = self._windows.get(beat.member)
+        if window is None:
+            window = self._windows[beat.member] = ReplayWindow()
         try:
-            window.accept(Header(0, 1, beat.boot_id, beat.sequence, 0))
+            window.accept(cast("Header", beat))  # boot id and sequence are all that it looks at
         except Replayed:
             return
-        self.heard_at[beat.member] = self.now
-        self.feed(ev.BeatHeard(self.now, beat))
-        leader, term = self.leader()
-        grant = self.leases.for_beat(self._cluster, beat.member, beat.obeyed.epoch)
-        epoch, lease_ms = (0, 0) if grant is None else (grant.epoch, grant.lease_ms)
-        if epoch:
-            self.fleet.control_checkers.granted(self, epoch)
-        if (epoch and self.fleet.on_grant is not None) or (leader, term) != (link.leader, link.leader_term):
+        now = self.heard_at[beat.member] = self.now
+        self.feed(ev.BeatHeard(now, beat))
+        epoch = lease_ms = 0
+        if self.elected is not None:
+            grant = self.leases.for_beat(self._cluster, beat.member, beat.obeyed.epoch)
+            if grant is not None:
+                epoch, lease_ms = grant.epoch, grant.lease_ms
+                self.fleet.control_checkers.granted(self, epoch)
+        wanted = epoch and self.fleet.on_grant is not None
+        if wanted or link.leader_term != self.etcd.term or link.leader != self.etcd.holder:
+            leader, term = self.leader()
             self.fleet.network.datagram(
                 self.place, link.name, lambda: link.acknowledged(leader, term, epoch, sent_us, lease_ms)
             )

@@ -14,7 +14,7 @@ from tests.simulator.faults import KINDS, OFTEN, PLAIN, RARE
 from tests.simulator.world import Dice
 
 WEATHERS = ("calm", "calm", "calm", "lossy", "slow", "stormy")
-_ROUNDS = 6
+_ROUNDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def plan_of(seed: int) -> Plan:
         strict=dice.chance(100),
         drift_permille=dice.pick((0, 0, 10, 50)),
         weather=dice.pick(WEATHERS),
-        write_every_ms=dice.pick((10, 20, 20, 50)),
+        write_every_ms=dice.pick((10, 20, 40, 40)),
         rounds=tuple(_round(dice) for _ in range(_ROUNDS)),
     )
 
@@ -132,7 +132,7 @@ def _round(dice: Dice) -> Round:
         at_ms += dice.between(1, 1_500)
     if dice.chance(130):
         faults.append(Timed(at_ms, dice.pick(RARE), dice.draw(1 << 20)))
-    return Round(at_ms + dice.between(100, 3_500), tuple(faults))
+    return Round(at_ms + dice.between(100, 2_500), tuple(faults))
 
 
 def profile_mistakes(plan: Plan) -> bool:

@@ -3,6 +3,7 @@ seconds the cluster must be whole and acknowledge a fresh commit, or be in exact
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass, replace
 
 from common.profile import PROFILES
@@ -56,10 +57,15 @@ def run(what: int | Plan) -> Outcome:
     fleet = fleet_of(plan)
     world = fleet.world
     violation = ""
+    collected = gc.isenabled()
+    gc.disable()  # a run ends before its garbage matters, and half a million small values are looked at in vain
     try:
         _run(fleet, plan)
     except (Violation, InvariantBroken, AssertionError) as broken:
         violation = f"{type(broken).__name__}: {broken}"
+    finally:
+        if collected:
+            gc.enable()
     return Outcome(
         plan.seed,
         world.counts,
