@@ -5,7 +5,7 @@ SETUP := sh deploy/setup/bootstrap.sh
 DEV := $(SETUP) dev
 HERE := $(SETUP) --here dev
 
-.PHONY: help setup demo test lint types unit stories sim adapters integration bench bench-sim soak test-broken \
+.PHONY: help setup demo test lint types unit stories sim adapters integration bench bench-sim soak soak-sim test-broken \
 	locks protos format
 
 help: ## this list
@@ -44,9 +44,11 @@ integration: ## real PostgreSQL, etcd and BIND
 bench: ## outages by step, the floor, and ten minutes under load
 	@$(SETUP) demo python -m deploy.bench $(ARGS)
 
-bench-sim: ## how many simulated seconds a second
-	@if [ -f tests/simulator/bench.py ]; then $(DEV) python -m tests.simulator.bench $(ARGS); \
-	else echo "bench-sim is not built yet"; fi
+bench-sim: ## how many counted failovers the simulator lives through in a second of one core
+	@$(DEV) python -m tests.simulator --bench $(ARGS)
+
+soak-sim: ## the simulator for hours on all cores, failing seeds kept in a file (ARGS=--hours=N)
+	@$(DEV) python -m tests.simulator --soak $(ARGS)
 
 soak: ## faults for hours on real parts
 	@if [ -e tests/soak.py ] || [ -d tests/soak ]; then $(DEV) python -m tests.soak $(ARGS); \
