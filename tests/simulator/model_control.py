@@ -103,7 +103,8 @@ class Control(Process):
         self.fail_after_save = self.fail_in_dispatch = 0
 
     def ask_etcd(self, apply: Callable[[], Result], answered: Callable[[Result], None]) -> None:
-        self.etcd.ask(self.name, apply, lambda result: self.receive(lambda: answered(result)))
+        boot = self.boot
+        self.etcd.ask(self.name, apply, lambda result: self.receive(lambda: answered(result), boot))
 
     @property
     def reaches_etcd(self) -> bool:
@@ -157,9 +158,6 @@ class Control(Process):
         return (self.term > 0 and self._leads, *self.leader())
 
     def opened(self, stream: Stream) -> None:
-        if not self.alive or not self._leads:
-            stream.end()
-            return
         older = self.streams.get(stream.link.name)
         if older is not None:
             older.end()

@@ -133,7 +133,7 @@ class Dispatch:
     def _ask(self, other: str, member: MemberName, within_ms: int) -> None:
         if not self._once("observers", other, member):
             return
-        node, network = self._node, self._node.fleet.network
+        node, network, boot = self._node, self._node.fleet.network, self._node.boot
         awaited = self._answers(
             min(within_ms, 500),
             ("observers", other, member),
@@ -150,7 +150,10 @@ class Dispatch:
                 asked.place,
                 node.place,
                 lambda: node.receive(
-                    lambda: awaited.answer(ev.ObserverAnswered(node.now, other, member, age_ms, listening_ms))
+                    lambda: awaited.answer(
+                        ev.ObserverAnswered(node.now, other, member, age_ms, listening_ms)
+                    ),
+                    boot,
                 ),
             )
 
@@ -160,7 +163,7 @@ class Dispatch:
         member = effect.member
         if not self._once("probe", member):
             return
-        node, network = self._node, self._node.fleet.network
+        node, network, boot = self._node, self._node.fleet.network, self._node.boot
         awaited = self._answers(
             effect.within_ms,
             ("probe", member),
@@ -172,7 +175,7 @@ class Dispatch:
             network.call(
                 member,
                 node.place,
-                lambda: node.receive(lambda: awaited.answer(ev.SqlProbed(node.now, member, answer))),
+                lambda: node.receive(lambda: awaited.answer(ev.SqlProbed(node.now, member, answer)), boot),
             )
 
         network.call(node.place, member, lambda: node.world.after(node.world.between(500, 30_000), look))

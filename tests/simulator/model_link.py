@@ -193,15 +193,16 @@ class Link:
         attempt = self._opening
         node = self.fleet.node(name)
 
-        def welcome(leads: bool, leader: str, term: int) -> None:
+        def welcome(stream: Stream | None, leader: str, term: int) -> None:
             if attempt != self._opening or self.stream is not None or not self.agent.alive:
+                if stream is not None:
+                    stream.agent_ended = True
                 return
             self._opening += 1
-            if leads:
+            if stream is not None:
                 self._failures = 0
                 self.leader, self.leader_term = node.name, max(self.leader_term, term)
-                self.stream = stream = Stream(self, node)
-                node.opened(stream)
+                self.stream = stream
                 self._report(self._facts())
             else:
                 self._failures += 1
@@ -210,14 +211,17 @@ class Link:
 
         def asked() -> None:
             leads, leader, term = node.welcome()
-            self.fleet.network.call(node.place, self.name, lambda: welcome(leads, leader, term))
+            stream = Stream(self, node) if leads else None
+            if stream is not None:
+                node.opened(stream)
+            self.fleet.network.call(node.place, self.name, lambda: welcome(stream, leader, term))
 
         def refused() -> None:
             """No process listens there: a reset comes back at once."""
             if node.alive:
                 node.receive(asked)
             else:
-                self.fleet.network.call(node.place, self.name, lambda: welcome(False, "", 0))
+                self.fleet.network.call(node.place, self.name, lambda: welcome(None, "", 0))
 
         def too_late() -> None:
             if attempt == self._opening and self.stream is None and self.agent.alive:

@@ -101,7 +101,10 @@ class Publishing:
                 self._waiting += 1
                 late()
 
-        self._servers.ask(self._node.name, apply, lambda result: self._node.receive(lambda: once(result)))
+        boot = self._node.boot
+        self._servers.ask(
+            self._node.name, apply, lambda result: self._node.receive(lambda: once(result), boot)
+        )
         self._node.timer(_WITHIN_US, too_late)
 
     def _publish(self) -> None:

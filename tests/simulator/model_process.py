@@ -56,19 +56,15 @@ class Process:
     def after(self, delay_us: int, happen: Callable[[], None]) -> None:
         boot = self.boot
 
-        def run() -> None:
-            if boot == self.boot:
-                self.receive(happen)
-
-        self.world.after(delay_us, run)
+        self.world.after(delay_us, lambda: self.receive(happen, boot))
 
     def timer(self, delay_us: int, happen: Callable[[], None]) -> None:
         """By its own clock, never too early: else what looks whether its time has come would look for ever."""
         self.after(delay_us * 1000 // (1000 + self.drift_permille) + 1, happen)
 
-    def receive(self, happen: Callable[[], None]) -> None:
-        """Something reached the host for this process."""
-        if not self.alive:
+    def receive(self, happen: Callable[[], None], boot: int = 0) -> None:
+        """Something reached the host: for whoever listens there now, or as an answer for the process of that boot."""
+        if not self.alive or (boot and boot != self.boot):
             return
         if self.frozen:
             if len(self._held) < _HELD_MAX:

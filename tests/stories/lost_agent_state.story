@@ -7,6 +7,6 @@ show members
 until whole
 show rule
 ----
-rule ANY 1 (b) -> ANY 1 (b, c')
-members a serving, b voter, c' voter
+rule ANY 1 (b, c) -> ANY 1 (b)
+members a serving, b voter, c' streaming
 rule ANY 1 (b, c')
