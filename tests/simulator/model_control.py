@@ -175,13 +175,21 @@ class Control(Process):
         """Into the inbox; what says nothing new waits there for the tick."""
         if self.alive:
             self._inbox.put(self._cluster, event)
-            if self._inbox.is_awake:
+            # One that does not lead only listens: when it folds what it heard makes no difference.
+            if self._inbox.is_awake and self._may_lead:
                 self._wake()
 
     # ---- turns ----
 
+    @property
+    def _may_lead(self) -> bool:
+        return self.elected is not None or self.term > 0
+
     def _tick(self) -> None:
-        self._wake()
+        if self._may_lead:
+            self._wake()
+        else:
+            self._listen()
         record = self.record
         busy = self.term > 0 and record is not None and (
             record.phase is not Phase.STABLE or bool(record.prior) or len(record.rules) > 1
@@ -197,8 +205,7 @@ class Control(Process):
 
     def _run_turn(self) -> None:
         self._awake = False
-        for _, event in self._inbox.drain()[0]:
-            self.engine.feed(event)
+        self._listen()
         if self.term and not self._leads:
             self._end_term()
         if self.elected is not None and not self.term:
@@ -209,6 +216,10 @@ class Control(Process):
             self._turn(0)
         else:
             self._end_turn()
+
+    def _listen(self) -> None:
+        for _, event in self._inbox.drain()[0]:
+            self.engine.feed(event)
 
     def _end_turn(self) -> None:
         self._turning = False
