@@ -118,6 +118,8 @@ class Checkers:
     def _rebuilt(self, server: Postgres) -> None:
         record = self.fleet.etcd.record
         known = None if record is None else record.member(MemberName(server.member))
+        if self.fleet.etcd.went_back:
+            return  # what stands in etcd is not what the rebuild was allowed by
         if record is None or known is None or server.state is PostgresState.ABSENT:
             return
         same = self.fleet.agents[server.member].state.incarnation == known.incarnation

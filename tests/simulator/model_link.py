@@ -49,7 +49,13 @@ class Stream:
             if not self.node_ended:
                 self.node.hear_facts(self, facts)
 
-        network.stream(self.link.name, self.node.place, lambda: self.node.receive(arrive))
+        def land() -> None:
+            if self.node_ended:  # the word of that was lost: the kernel there answers with a reset
+                network.call(self.node.place, self.link.name, lambda: self.link.broken(self))
+            else:
+                self.node.receive(arrive)
+
+        network.stream(self.link.name, self.node.place, land)
 
     # ---- the control node's end ----
 
