@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from common.assignment import Version
@@ -12,6 +13,7 @@ from tests.simulator.model_parts import Entry, Walsender, is_prefix
 from tests.simulator.model_postgres import Postgres
 
 if TYPE_CHECKING:
+    from tests.simulator.checkers_seals import SealCheckers
     from tests.simulator.fleet import Fleet
     from tests.simulator.model_agent import Agent
 
@@ -29,6 +31,8 @@ class Checkers:
         """epoch → who, its timeline, its log at the switch point."""
         self.timelines: dict[int, str] = {}
         self.client_rows = 0
+        self.seals: SealCheckers
+        self.on_promoted: Callable[[Postgres], None] = lambda server: None
         self.obeyed: dict[str, Version] = {}
         """The highest pair that each agent was seen to have obeyed."""
 
@@ -37,11 +41,13 @@ class Checkers:
         server.on_append = self._appended
         server.on_counted = self._counted
         server.on_rebuilt = self._rebuilt
+        server.on_opened = self._opened
 
     # I1, I2
 
-    def client_commit(self, server: Postgres, row: int) -> None:
+    def client_commit(self, server: Postgres, row: int) -> Entry | None:
         entry = server.commit(row, lambda: self._acknowledged(server, entry))
+        return entry
 
     def _acknowledged(self, server: Postgres, entry: Entry | None) -> None:
         assert entry is not None
@@ -52,7 +58,16 @@ class Checkers:
                     f"I2/I1: row {entry.content} acknowledged by {server.member}, "
                     f"lacking at {who} in epoch {other}"
                 )
-        self.acknowledged.append((self._timeline_epoch(entry.timeline), entry))
+        epoch = self._timeline_epoch(entry.timeline)
+        self.acknowledged.append((epoch, entry))
+        self.seals.acknowledged(server, epoch, entry)
+
+    def _opened(self, server: Postgres) -> None:
+        """R8: what a start found in its log is shown to clients now, as if it had been acknowledged."""
+        index = (server.end_of_recovery - 128) // 128 - 1
+        if 0 <= index < len(server.log):
+            self.client_rows -= 1
+            self._acknowledged(server, server.log[index])
 
     def _timeline_epoch(self, timeline: int) -> int:
         for epoch, (_, own, _) in self.promotions.items():
@@ -87,6 +102,7 @@ class Checkers:
                     f"I1: row {entry.content}, acknowledged in epoch {acked_epoch}, "
                     f"lacks at {server.member} in {epoch}"
                 )
+        self.on_promoted(server)
         self.fleet.world.count("promotions")
         self.fleet.world.note(f"{server.member} is promoted in epoch {epoch} to timeline {server.timeline}")
 
@@ -94,8 +110,8 @@ class Checkers:
 
     def _counted(self, server: Postgres, entry: Entry, counted: list[Walsender]) -> None:
         for sender in counted:
-            if self._has(sender.follower.log, entry):
-                continue
+            if self._has(sender.follower.log, entry) or sender.disk != sender.follower.disks:
+                continue  # or a disk that had it was lost while its word was under way
             epoch = self._timeline_epoch(entry.timeline)
             if any(e > epoch and self._has(log, entry) for e, (_, _, log) in self.promotions.items()):
                 continue  # it is in what came later: I2 covers it
@@ -109,6 +125,7 @@ class Checkers:
         if facts.obeyed < before:
             raise Violation(f"I9: {agent.name} had obeyed {before}, and is at {facts.obeyed} after a restart")
         self.obeyed[agent.name] = facts.obeyed
+        self.seals.reported(facts)
 
     def forgot(self, member: str) -> None:
         self.obeyed.pop(member, None)
@@ -147,6 +164,7 @@ class Checkers:
 
     def saved(self, old: Record | None, new: Record) -> None:
         world = self.fleet.world
+        self.seals.saved(new)
         world.note(
             f"record {new.epoch} {new.phase} rules={[str(r) for r in new.rules]} target={new.target} "
             f"prior={len(new.prior)}"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.core.record import Phase
+from tests.simulator.faults_host import HOST_AIMED, HOST_PLAIN
 from tests.simulator.fleet import Fleet
 
 
@@ -328,6 +329,7 @@ PLAIN: tuple[Fault, ...] = (
     isolate_primary,
     switchover,
     late_orders,
+    *HOST_PLAIN,
 )
 AIMED: tuple[Fault, ...] = (
     agent_dies_at_a_step,
@@ -347,6 +349,7 @@ AIMED: tuple[Fault, ...] = (
     old_primary_comes_back,
     two_at_once,
     cascade,
+    *HOST_AIMED,
 )
 
 

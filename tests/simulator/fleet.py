@@ -15,8 +15,11 @@ from orchestrator.core.record import Record
 from orchestrator.core.spec import ClusterSpec, MemberSpec
 from orchestrator.core.stories import is_whole
 from tests.simulator.checkers import Checkers
+from tests.simulator.checkers_host import HostCheckers
+from tests.simulator.checkers_seals import SealCheckers
 from tests.simulator.model_agent import Agent
 from tests.simulator.model_control import Control, ModelEtcd
+from tests.simulator.model_leases import Leases
 from tests.simulator.model_postgres import Postgres
 from tests.simulator.world import World
 
@@ -41,6 +44,7 @@ class Fleet:
         self.on_saved: Callable[[Record | None, Record], None] = lambda old, new: None
         self._awaited: list[tuple[Callable[[Record], bool], Callable[[], None]]] = []
         self.sent: list[Assignment] = []
+        self.leases = Leases(self.world, self.etcd)
         self.checkers = Checkers(self)
         self.postgres = {n: self._server(n) for n in names}
         self.agents = {n: Agent(self.world, "c1", n, self.postgres[n], profile, self._heard) for n in names}
@@ -48,7 +52,14 @@ class Fleet:
             agent.may_boot = lambda n=name: n not in self.down  # type: ignore[misc]
         self.control = self._new_control()
         self.next_row = 0
-        self.world.after_each = self.checkers.after_each
+        self.host_checkers = HostCheckers(self)
+        self.checkers.seals = SealCheckers(self)
+        self.checkers.on_promoted = self.host_checkers.promoted
+        self.world.after_each = self._check
+
+    def _check(self) -> None:
+        self.checkers.after_each()
+        self.host_checkers.after_each()
 
     def _server(self, name: str) -> Postgres:
         server = Postgres(self.world, name, lambda other: self._reach(name, other))
@@ -85,7 +96,9 @@ class Fleet:
             server.stalled_until = 0
             agent = self.agents[name]
             agent.fuse = 0
+            server.full = False
             self.restart_host(name)
+            agent.host.heal()
             if not agent.alive:
                 agent.boot_up()
         if not self.control.alive or not self.control.term:
@@ -97,7 +110,7 @@ class Fleet:
     def _heard(self, agent: Agent) -> None:
         if agent.name in self.down or frozenset((agent.name, "control")) in self.cut:
             return
-        facts = agent.facts()
+        facts, sent_at = agent.facts(), agent.now
         self.checkers.reported(agent, facts)
         control_cut = frozenset((agent.name, "control"))
 
@@ -107,6 +120,8 @@ class Fleet:
                 urgent = self._said.get(agent.name) != said
                 self._said[agent.name] = said
                 self.control.feed(ev.FactsHeard(self.world.now, facts), urgent=urgent)
+                if facts.open:
+                    self.leases.beat(agent, sent_at, self.control)
 
         self.world.after(self.world.between(200, 3_000), arrive)
 
@@ -143,6 +158,8 @@ class Fleet:
     def _probe(self, member: str) -> ProbeAnswer:
         if member in self.down or frozenset((member, "control")) in self.cut:
             return ProbeAnswer.SILENT
+        if self.agents[member].host.postgres_process.frozen:
+            return ProbeAnswer.SILENT
         state = self.postgres[member].state
         if state is PostgresState.PRIMARY:
             return ProbeAnswer.PRIMARY
@@ -151,14 +168,14 @@ class Fleet:
     # Faults
 
     def kill_postmaster(self, member: str) -> None:
-        if self.postgres[member].running:
-            self.postgres[member].crash()
+        if self.postgres[member].anything_left:
+            self.postgres[member].kill_postmaster()
             self.agents[member].postmaster_died()
 
     def lose_host(self, member: str) -> None:
         self.down.add(member)
-        self.postgres[member].crash()
-        self.agents[member].die()
+        self.postgres[member].crash(power=True)
+        self.agents[member].host.power_off()
 
     def bounce_host(self, member: str) -> None:
         """Power off and on again at once."""
@@ -168,7 +185,7 @@ class Fleet:
     def restart_host(self, member: str) -> None:
         if member in self.down:
             self.down.discard(member)
-            self.agents[member].boot_up()
+            self.agents[member].host.power_on()
 
     def restart_agent(self, member: str) -> None:
         if member not in self.down:
@@ -180,6 +197,11 @@ class Fleet:
             self.agents[member].forget()
             self.checkers.forgot(member)
             self.agents[member].boot_up()
+
+    def lose_directory(self, member: str) -> None:
+        """Its disk is new and empty; the agent finds that when it starts again."""
+        self.postgres[member].crash(power=True)
+        self.postgres[member].wipe()
 
     def replace_leader(self, *, kill: bool = True) -> None:
         """Without killing, the old one goes on with what it knew until it finds out that it does not lead."""
@@ -201,8 +223,8 @@ class Fleet:
     def write(self) -> None:
         """A client inserts at every member that lets it in."""
         for name in sorted(self.postgres):
-            server, agent = self.postgres[name], self.agents[name]
-            if server.state is PostgresState.PRIMARY and agent.open and name not in self.down:
+            server = self.postgres[name]
+            if server.lets_clients_in and name not in self.down:
                 self.next_row += 1
                 self.checkers.client_commit(server, self.next_row)
 

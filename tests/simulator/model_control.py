@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from common.assignment import Assignment
 from common.ids import ClusterName
 from orchestrator.core import events as ev
-from orchestrator.core.decision import Decision
+from orchestrator.core.decision import Decision, Grant
 from orchestrator.core.effects import AskObservers, ProbeSql, PublishNames, Story
 from orchestrator.core.engine import Engine
 from orchestrator.core.events import Event, NameOutcome, ProbeAnswer
@@ -62,6 +62,8 @@ class Control:
         self.alive = True
         self.term = 0
         self.stories: list[Story] = []
+        self.grant: Grant | None = None
+        """Of the newest decision."""
         self.fail_after_save = 0
         """Killed when so many saves were done: between saving and dispatching."""
         self.fail_in_dispatch = 0
@@ -105,6 +107,7 @@ class Control:
         if not self.alive or not self.term:
             return
         decision = self.engine.turn(self.world.now)
+        self.grant = decision.grant
         if decision.record is not None:
             self._turning = True
             self.world.after(self.world.between(500, 4_000), lambda: self._save(decision))

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from common.profile import DEFAULT, FAST
 from tests.simulator.checkers import Violation
 from tests.simulator.faults import AIMED, PLAIN, scene
+from tests.simulator.faults_host import data_directory_is_lost
 from tests.simulator.fleet import Fleet
+from tests.simulator.model_clients import Clients
 
 _EXCEPTIONS = (
     "seals_out_of_reach",
@@ -49,7 +51,7 @@ def _run(fleet: Fleet) -> None:
     world = fleet.world
     if not world.run_until(world.now_us + 40_000_000, fleet.whole):
         raise Violation(f"the cluster was not born: {_reasons(fleet)}")
-    _clients(fleet)
+    Clients(fleet)
     for _ in range(_ROUNDS):
         lost = _faults(fleet)
         fleet.heal()
@@ -75,6 +77,10 @@ def _faults(fleet: Fleet) -> bool:
         victim = world.dice.choice(sorted(fleet.agents))
         world.note(f"fault: {victim} loses its state")
         fleet.lose_state(victim)
+        lost = True
+    elif world.chance(50):  # one a round: two voters lost for good within a rule change are more than R6 bears
+        world.note("fault: a data directory is lost")
+        data_directory_is_lost(scene(fleet))
         lost = True
     world.run_until(world.now_us + world.between(100_000, 3_500_000))
     return lost
@@ -109,14 +115,6 @@ def _whole_again(fleet: Fleet, *, lost: bool) -> bool:
 def _commits(fleet: Fleet) -> bool:
     before = fleet.checkers.client_rows
     return fleet.world.run_until(fleet.world.now_us + 3_000_000, lambda: fleet.checkers.client_rows > before)
-
-
-def _clients(fleet: Fleet) -> None:
-    def write() -> None:
-        fleet.write()
-        fleet.world.after(fleet.world.between(5_000, 40_000), write)
-
-    write()
 
 
 def _reasons(fleet: Fleet) -> str:

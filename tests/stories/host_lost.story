@@ -1,9 +1,9 @@
 # A host is gone: silence is suspected, witnesses are asked, and only then everybody seals.
 fleet priority=b:200
 lose a
-run 500ms
+run 480ms
 show why
-run 130ms
+run 110ms
 show why
 until SEALING
 until serving

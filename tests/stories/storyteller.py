@@ -171,7 +171,7 @@ class Storyteller:
             case "restart", name:
                 fleet.restart_host(name)
             case "stop-agent", name:
-                fleet.agents[name].die()
+                fleet.agents[name].host.stop_service()
             case "forget", name:
                 fleet.lose_state(name)
             case "stall", name, duration:

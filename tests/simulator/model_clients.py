@@ -1,0 +1,57 @@
+"""Clients in virtual time: they write, wait, cancel, give up, are cut off, and write again.
+
+What was acknowledged without a warning is what counts. A cancelled wait is answered as a success with a WARNING
+(E8), and is none; a client that gave up knows nothing, and its backend waits on. Readers are in checkers_host.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.simulator.model_parts import Entry
+from tests.simulator.model_postgres import Postgres
+
+if TYPE_CHECKING:
+    from tests.simulator.fleet import Fleet
+
+_WRITERS = 3
+_EVERY_US = (10_000, 90_000)
+_CANCELS_PERMILLE = 60
+_TERMINATED_PERMILLE = 20
+_PATIENCE_US = 300_000
+
+
+class Clients:
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet, self.world = fleet, fleet.world
+        self.rows = 0
+        for _ in range(_WRITERS):
+            self._write()
+
+    def _write(self) -> None:
+        """At every member that lets it in: there is no better way to find a second writer."""
+        world = self.world
+        for name, server in self.fleet.postgres.items():
+            if name not in self.fleet.down and server.lets_clients_in:
+                self._insert(server)
+        world.after(world.between(*_EVERY_US), self._write)
+
+    def _insert(self, server: Postgres) -> None:
+        self.rows += 1
+        entry = self.fleet.checkers.client_commit(server, self.rows)
+        if entry is None:
+            return
+        dice = self.world.between(0, 999)
+        if dice < _CANCELS_PERMILLE:
+            self._end_wait(server, entry, "writes cancelled while they waited")
+        elif dice < _CANCELS_PERMILLE + _TERMINATED_PERMILLE:
+            self._end_wait(server, entry, "backends ended while they waited")
+
+    def _end_wait(self, server: Postgres, entry: Entry, what: str) -> None:
+        """By its driver's timeout, or by a person; the row is there, and may be nowhere else."""
+
+        def end() -> None:
+            if server.cancel_wait(entry):
+                self.world.count(what)
+
+        server.later(500, _PATIENCE_US, end)
