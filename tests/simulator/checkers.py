@@ -58,12 +58,22 @@ class Checkers:
                     f"I2/I1: row {entry.content} acknowledged by {server.member}, "
                     f"lacking at {who} in epoch {other}"
                 )
+        owner = self.timelines.get(entry.timeline, server.member)
+        if owner != server.member:
+            raise Violation(f"I3: {server.member} acknowledges on timeline {entry.timeline} of {owner}")
         epoch = self._timeline_epoch(entry.timeline)
         self.acknowledged.append((epoch, entry))
         self.seals.acknowledged(server, epoch, entry)
 
     def _opened(self, server: Postgres) -> None:
-        """R8: what a start found in its log is shown to clients now, as if it had been acknowledged."""
+        """R8: what a start found in its log is shown to clients now, as if it had been acknowledged; and all
+        that was acknowledged before must be there, also where the old primary itself goes on."""
+        own = self._timeline_epoch(server.timeline)
+        for epoch, entry in self.acknowledged:
+            if epoch <= own and not self._has(server.log, entry):
+                raise Violation(
+                    f"I1: row {entry.content} of epoch {epoch} lacks at {server.member}, which opens"
+                )
         index = (server.end_of_recovery - 128) // 128 - 1
         if 0 <= index < len(server.log):
             self.client_rows -= 1
@@ -196,6 +206,9 @@ class Checkers:
         if server.state is not PostgresState.PRIMARY or agent.state.obeyed.epoch != record.epoch:
             return
         allowed = {rule.synchronous_standby_names(record.epoch) for rule in record.rules}
+        went_back = agent.state.obeyed > Version(record.epoch, self.fleet.etcd.record_revision)  # R14
+        if not went_back and not server.waits and all(rule.waits for rule in record.rules):
+            raise Violation(f"I10: commits at {record.primary} wait for nobody, the record lists {allowed}")
         for sender in server.senders:
             self._rule_of(sender, allowed, record)
 

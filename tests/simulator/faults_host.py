@@ -270,13 +270,20 @@ def primary_s_disk_is_damaged(s: Scene) -> None:
 
 
 def data_directory_is_lost(s: Scene) -> None:
-    """A new disk. Only of a member that nobody needs for what was acknowledged: a standby, one at a time."""
-    agent = s.fleet.agents[s.one]
-    if s.one in s.fleet.down:
+    """A new disk, mostly of a standby; then everything that was ever sent to it comes again."""
+    name = s.one if s.fleet.world.chance(750) else s.current_primary()
+    if name in s.fleet.down:
         return
     s.fleet.world.count("data directories lost")
-    s.fleet.lose_directory(s.one)
-    agent.host.kill_agent()
+    s.fleet.lose_directory(name)
+    s.fleet.agents[name].host.kill_agent()
+    orders_of_its_former_self(s, name)
+
+
+def orders_of_its_former_self(s: Scene, name: str) -> None:
+    """It obeys none of them, whatever it becomes: they name another incarnation."""
+    for _ in range(8):
+        s.later(0, 5_000, lambda: s.fleet.late_order(name))
 
 
 HOST_PLAIN: tuple[Callable[[Scene], None], ...] = (

@@ -50,6 +50,7 @@ class Fleet:
         self.agents = {n: Agent(self.world, "c1", n, self.postgres[n], profile, self._heard) for n in names}
         for name, agent in self.agents.items():
             agent.may_boot = lambda n=name: n not in self.down  # type: ignore[misc]
+            agent.on_power_cut = lambda n=name: self.bounce_host(n)  # type: ignore[misc]
         self.control = self._new_control()
         self.next_row = 0
         self.host_checkers = HostCheckers(self)

@@ -1,4 +1,8 @@
-"""An agent in virtual time: the production core's recipes, performed on the model PostgreSQL."""
+"""An agent in virtual time: the production core's recipes, performed on the model PostgreSQL.
+
+Its state is either there as it was stored last, or gone. State restored from an old copy is no fault that the
+protocol bears: R7 compares with what was stored, and a store that goes back has forgotten its promises.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +17,12 @@ from agents.core.recipes import begin, supersedes
 from agents.core.served import rule_served
 from agents.core.state import AgentState, FlushedMark
 from common.assignment import Assignment, Position, Promote, Seal
-from common.facts import Facts, Peer, PostgresState, RuleConfirmation
+from common.facts import Facts, PostgresState, RuleConfirmation
 from common.ids import ClusterName, IncarnationId, MemberName
 from common.lsn import Lsn
 from common.profile import Profile
 from common.timebase import Instant, after_ms
+from tests.simulator.agent_facts import facts_of
 from tests.simulator.agent_steps import MAY_BE_CUT_OFF, perform, sight_of
 from tests.simulator.model_guard import Guard, Report
 from tests.simulator.model_host import Host, Process
@@ -54,6 +59,7 @@ class Agent:
         self.durable: AgentState | None = None
         self.state = self._fresh()
         self.prober = Prober(self)
+        self.on_power_cut: Callable[[], None] = self.host.kill_both
         self.fuse = 0
         """The agent dies at the end of so many steps, before or after what they do; then it comes back."""
         self.boot_up()
@@ -146,22 +152,26 @@ class Agent:
         self.recipe = None
 
     def _burn(self, act: Callable[[], object]) -> None:
-        """Killed in the middle: the step was done, or it was not."""
+        """Killed in the middle, alone or with what runs beside it: the step was done, or it was not.
+
+        What was stored is fsynced before a step counts as done, so a power cut takes nothing of it back.
+        """
         if self.world.chance(500):
             try:
                 act()
             except st.StepFailed:
                 pass
-        self.die()
-        if self.world.chance(150):
+        dice = self.world.between(0, 99)
+        if dice < 15:
+            self.world.count("hosts cut off from power between two durable steps")
+            self.on_power_cut()
+            return
+        if dice < 30 and self.postgres.anything_left:
+            self.postgres.kill_postmaster()
+        if dice < 45:
             self.host.kill_both()
         else:
-            self.host.agent_gone()
-        if not self.host.guard.alive:
-            return
-        boot = self.boot
-        delay_us = self.world.between(1_000, 1_500_000)
-        self.world.after(delay_us, lambda: self.boot_up() if boot == self.boot and self.may_boot() else None)
+            self.host.kill_agent()
 
     def forget(self) -> None:
         """Its state is lost."""
@@ -308,50 +318,7 @@ class Agent:
     # Being heard
 
     def facts(self) -> Facts:
-        pg, now, prober = self.postgres, self.now, self.prober
-        if pg.receiver is not None and pg.receiver.sender.streaming:
-            self.end_of_wal = None
-        primary = pg.state is PostgresState.PRIMARY
-        if not primary:
-            prober.forget_writes()
-        last, first = prober.last_write_at, prober.first_write_at
-        return Facts(
-            cluster=self.state.cluster,
-            member=self.state.member,
-            incarnation=self.state.incarnation,
-            obeyed=self.state.obeyed,
-            system_identifier=pg.system_identifier,
-            postgres=PostgresState.HALF if self.state.rebuilding else pg.state,
-            postmaster_alive=pg.running or pg.state is PostgresState.STARTING,
-            open=self.open and primary,
-            timeline=pg.timeline,
-            history=pg.history,
-            flushed_lsn=Lsn(pg.flushed_end if primary else pg.reported_flush),
-            replayed_lsn=Lsn(pg.flushed_end if primary else pg.replayed_end),
-            insert_lsn=Lsn(pg.end),
-            end_of_wal=self.end_of_wal,
-            rule_confirmation=self.confirmation,
-            promotion=self.state.promotion,
-            promotion_failed=self.told.promotion_failed,
-            seal=self.state.seal,
-            peers=tuple(
-                Peer(s.name, "streaming" if s.streaming else "startup", Lsn(s.flushed))
-                for s in pg.senders
-                if s.alive
-            ),
-            receiver_alive=pg.receiver is not None,
-            received_age_ms=(self.world.now_us - pg.receiver.received_at) // 1000
-            if pg.receiver is not None
-            else None,
-            write_state=prober.write_state(),
-            write_age_ms=(now - last) // 1000 if primary and last is not None else None,
-            first_write_age_ms=(now - first) // 1000 if primary and first is not None else None,
-            replay_paused=pg.held_by == "paused" and pg.replayed_end < pg.end,
-            replay_backlog_bytes=pg.end - pg.replayed_end if pg.state is PostgresState.STANDBY else 0,
-            rebuild_needed=self.told.rebuild_needed,
-            error=self.told.error,
-            highest_version=self.state.obeyed,
-        )
+        return facts_of(self)
 
     def _beat(self, boot: int) -> None:
         if boot != self.boot or not self.alive:

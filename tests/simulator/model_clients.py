@@ -19,6 +19,7 @@ _EVERY_US = (10_000, 90_000)
 _CANCELS_PERMILLE = 60
 _TERMINATED_PERMILLE = 20
 _PATIENCE_US = 300_000
+_RETRIES_PERMILLE = 200
 
 
 class Clients:
@@ -41,11 +42,20 @@ class Clients:
         entry = self.fleet.checkers.client_commit(server, self.rows)
         if entry is None:
             return
+        self.world.after(_PATIENCE_US, lambda: self._lose_patience(server, entry))
         dice = self.world.between(0, 999)
         if dice < _CANCELS_PERMILLE:
             self._end_wait(server, entry, "writes cancelled while they waited")
         elif dice < _CANCELS_PERMILLE + _TERMINATED_PERMILLE:
             self._end_wait(server, entry, "backends ended while they waited")
+
+    def _lose_patience(self, server: Postgres, entry: Entry) -> None:
+        """It closes its socket, which PostgreSQL does not notice; the row is in doubt, and another one is tried."""
+        if any(waiter.entry is entry for waiter in server.waiters):
+            self.world.count("writes given up in doubt")
+            retries = self.world.chance(_RETRIES_PERMILLE) and server.lets_clients_in
+            if retries and server.member not in self.fleet.down:
+                self._insert(server)
 
     def _end_wait(self, server: Postgres, entry: Entry, what: str) -> None:
         """By its driver's timeout, or by a person; the row is there, and may be nowhere else."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from common.profile import DEFAULT, FAST
 from tests.simulator.checkers import Violation
 from tests.simulator.faults import AIMED, PLAIN, scene
-from tests.simulator.faults_host import data_directory_is_lost
+from tests.simulator.faults_host import data_directory_is_lost, orders_of_its_former_self
 from tests.simulator.fleet import Fleet
 from tests.simulator.model_clients import Clients
 
@@ -77,8 +77,9 @@ def _faults(fleet: Fleet) -> bool:
         victim = world.dice.choice(sorted(fleet.agents))
         world.note(f"fault: {victim} loses its state")
         fleet.lose_state(victim)
+        orders_of_its_former_self(scene(fleet), victim)
         lost = True
-    elif world.chance(50):  # one a round: two voters lost for good within a rule change are more than R6 bears
+    elif world.chance(50):  # one loss a round: two voters lost within a rule change are more than R6 bears
         world.note("fault: a data directory is lost")
         data_directory_is_lost(scene(fleet))
         lost = True
