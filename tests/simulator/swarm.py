@@ -79,7 +79,7 @@ def _faults(fleet: Fleet) -> bool:
         fleet.lose_state(victim)
         orders_of_its_former_self(scene(fleet), victim)
         lost = True
-    elif world.chance(50):  # one loss a round: two voters lost within a rule change are more than R6 bears
+    if world.chance(50):
         world.note("fault: a data directory is lost")
         data_directory_is_lost(scene(fleet))
         lost = True
