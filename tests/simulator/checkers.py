@@ -41,7 +41,6 @@ class Checkers:
         server.on_append = self._appended
         server.on_counted = self._counted
         server.on_rebuilt = self._rebuilt
-        server.on_opened = self._opened
 
     # I1, I2
 
@@ -65,7 +64,7 @@ class Checkers:
         self.acknowledged.append((epoch, entry))
         self.seals.acknowledged(server, epoch, entry)
 
-    def _opened(self, server: Postgres) -> None:
+    def opened(self, server: Postgres) -> None:
         """R8: what a start found in its log is shown to clients now, as if it had been acknowledged; and all
         that was acknowledged before must be there, also where the old primary itself goes on."""
         own = self._timeline_epoch(server.timeline)

@@ -6,6 +6,7 @@ clock. I14: a deadline never stops a primary whose voters answered all the while
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from agents.core.served import rule_served
@@ -29,8 +30,11 @@ class HostCheckers:
         """Members that were primaries before the newest promotion → their running time at that moment."""
         self._ill_at: dict[str, int] = {}
         """The last moment, on its own clock, at which a primary was not in a state to commit."""
+        self._shown: dict[str, int] = {}
+        """Which start of its server showed itself to clients."""
         self._looked_at_us = 0
         self.stale_us_max = 0
+        self.on_fenced: Callable[[str], None] = lambda name: None
         for agent in fleet.agents.values():
             agent.host.on_fenced = lambda by, a=agent: self._fenced(a, by)  # type: ignore[misc]
             agent.host.on_stopped = self._stopped
@@ -48,6 +52,9 @@ class HostCheckers:
         self._looked_at_us = self.world.now_us
         for name, agent in self.fleet.agents.items():
             pg = agent.postgres
+            if pg.state is PostgresState.PRIMARY and pg.lets_clients_in and self._shown.get(name) != pg.run:
+                self._shown[name] = pg.run
+                self.fleet.checkers.opened(pg)
             if name in self._superseded_at:
                 self._read_at(agent, pg)
             if pg.state is PostgresState.PRIMARY and not self._is_well(agent, pg):
@@ -112,6 +119,7 @@ class HostCheckers:
         return answering >= rule.k
 
     def _fenced(self, agent: Agent, by: str) -> None:
+        self.on_fenced(agent.name)
         if agent.postgres.state is not PostgresState.PRIMARY or agent.name in self._superseded_at:
             return
         if not self._is_well(agent, agent.postgres):

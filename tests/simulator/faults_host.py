@@ -78,8 +78,12 @@ def control_is_cut_off_and_agents_die(s: Scene) -> None:
     names = (s.primary, s.one, *s.others)
     for name in names:
         s.cut(name, "control", 3_000, 9_000)
+    host = s.fleet.agents[s.current_primary()].host
+    if s.fleet.world.chance(500):
+        for at_ms in range(0, 6_000, 200):  # a release that dies at every start
+            s.later(at_ms, at_ms + 200, host.kill_agent)
+        return
     for _ in range(s.fleet.world.between(1, 4)):
-        host = s.fleet.agents[one_of(s, names)].host
         s.later(0, 4_000, host.kill_agent if s.fleet.world.chance(700) else host.kill_guard)
 
 

@@ -42,7 +42,6 @@ class Postgres(Streaming):
     on_rebuilt: Callable[[Postgres], None] | None = None
     on_promoted: Callable[[Postgres], None] | None = None
     on_death: Callable[[], None] | None = None
-    on_opened: Callable[[Postgres], None] | None = None
 
     def itself(self) -> Postgres:
         return self
@@ -243,8 +242,6 @@ class Postgres(Streaming):
 
     def open_door(self) -> None:
         self.conf.closed = False
-        if self.on_opened is not None:
-            self.on_opened(self)
 
     # Commits
 

@@ -206,7 +206,7 @@ class Prober:
         self._watch += 1
         watch, boot = self._watch, agent.boot
         left_us = at - agent.profile.guard_margin_ms * MS_US - agent.now
-        agent.after(max(0, left_us), lambda: self._look(watch, boot))
+        agent.after(max(1_000, left_us), lambda: self._look(watch, boot))
 
     def _look(self, watch: int, boot: int) -> None:
         agent = self.agent
