@@ -92,6 +92,11 @@ class Checkers:
     def _promoted(self, server: Postgres) -> None:
         agent = self.fleet.agents[server.member]
         epoch = agent.state.promotion_told
+        seal = agent.state.seal
+        if seal is not None and seal.epoch > epoch and seal.incarnation == agent.state.incarnation:
+            raise Violation(
+                f"I3: {server.member} is sealed for {seal.epoch}, and is promoted for {epoch} after that"
+            )
         log = list(server.log)
         record = self.fleet.etcd.record
         if epoch in self.promotions:

@@ -188,6 +188,27 @@ def promotion_fails(s: Scene) -> None:
     s.lose_primary()
 
 
+def promotion_is_slow(s: Scene) -> None:
+    """Signalled, and given up before it happens: it is sealed meanwhile, or its agent is away (E18)."""
+    for name in (s.one, *s.others):
+        server = s.fleet.postgres[name]
+        server.promotion_takes_us = s.fleet.world.between(500_000, 6_000_000)
+        s.later(4_000, 8_000, lambda x=server: setattr(x, "promotion_takes_us", 0))  # type: ignore[misc]
+
+    def disturb() -> None:
+        record = s.fleet.record()
+        if record is None or record.candidate is None:
+            return
+        name = str(record.candidate)
+        if s.fleet.world.chance(500):
+            s.later(20, 400, s.fleet.agents[name].host.kill_agent)
+        else:
+            s.later(20, 400, lambda: s.cut(name, "control", 700, 2_500))
+
+    s.fleet.once(lambda record: record.phase is Phase.PROMOTING, disturb)
+    s.lose_primary()
+
+
 def candidate_dies_inside_its_promotion(s: Scene) -> None:
     """To the millisecond: between its history file, the end of recovery, and the first write (F9, F10)."""
 
@@ -316,6 +337,7 @@ HOST_AIMED: tuple[Callable[[Scene], None], ...] = (
     primary_is_cut_off_with_its_voter_s_reply_under_way,
     replay_is_held,
     promotion_fails,
+    promotion_is_slow,
     candidate_dies_inside_its_promotion,
     candidate_dies_inside_its_promotion,
     disk_is_damaged,

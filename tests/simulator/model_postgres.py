@@ -39,6 +39,8 @@ class Postgres(Streaming):
     end_of_recovery: int = 0
     promotion_fails: bool = False
     promoted_at: int = 0
+    promotion_takes_us: int = 0
+    """At least so long: a large backlog, a slow disk."""
     on_rebuilt: Callable[[Postgres], None] | None = None
     on_promoted: Callable[[Postgres], None] | None = None
     on_death: Callable[[], None] | None = None
@@ -291,6 +293,7 @@ class Postgres(Streaming):
         takes_us = self.world.between(3_000, 45_000)
         if self.world.chance(30):
             takes_us = self.world.between(200_000, 4_000_000)
+        takes_us = max(takes_us, self.promotion_takes_us)
         self.later(wait_us + takes_us, wait_us + takes_us, self._choose_timeline)
         self.promoted_at = self.world.now_us + wait_us + takes_us + _LAST_STEPS_US
         return wait_us + takes_us + _LAST_STEPS_US
