@@ -291,6 +291,7 @@ def primary_s_disk_is_damaged(s: Scene) -> None:
         return
     s.fleet.world.count("damaged disks")
     server.damaged_from = lowest + s.fleet.world.between(0, (mark.flushed_lsn - lowest) // 128 - 1) * 128
+    server.lost_wal = True
     s.fleet.kill_postmaster(s.primary)
 
 

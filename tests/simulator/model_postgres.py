@@ -93,7 +93,7 @@ class Postgres(Streaming):
         unreadable = self.damaged_from is not None and not self.standby_signal
         if self.damaged_from is not None and not unreadable:
             self.cut(self.damaged_from)  # to be streamed again
-            self.damaged_from, self.lost_wal = None, True
+            self.damaged_from = None
         if self.full or unreadable or self.refuses_to_start():
             self.world.count("starts that failed")
             self._gone(PostgresState.STOPPED)
