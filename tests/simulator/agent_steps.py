@@ -42,6 +42,14 @@ MAY_BE_CUT_OFF = (
     st.Initdb,
 )
 """agents/driver.py: what a seal or a promotion does not wait for."""
+_WRITES = (
+    st.Store,
+    st.WriteSettings,
+    st.WriteMarker,
+    st.PlaceHistories,
+    st.PlantPlaceholders,
+    st.RemoveHistories,
+)
 _POLL_US = 1_000
 
 
@@ -62,7 +70,10 @@ def perform(agent: Agent, step: st.Step) -> tuple[int, Act]:
         case st.AwaitReplay(replayed_lsn, within_ms):
             return _replay(agent, replayed_lsn, own_us(within_ms * 1_000))
     low, high = _TAKES_US.get(type(step), (100, 2_000))
-    return agent.world.between(low, high), lambda: _act(agent, step)
+    takes_us = agent.world.between(low, high)
+    if isinstance(step, _WRITES):
+        takes_us += agent.disk_hangs_us
+    return takes_us, lambda: _act(agent, step)
 
 
 def _promotion(agent: Agent, within_us: int) -> tuple[int, Act]:

@@ -245,8 +245,12 @@ def candidate_dies_inside_its_promotion(s: Scene) -> None:
 
 
 def disk_stalls(s: Scene) -> None:
-    server = _server(s)
-    server.stalled_until = s.fleet.world.now_us + s.fleet.world.between(100_000, 5_000_000)
+    """PostgreSQL's, and half of the time its agent stores on the same one."""
+    agent = _anybody(s)
+    until_us = s.fleet.world.now_us + s.fleet.world.between(100_000, 5_000_000)
+    agent.postgres.stalled_until = until_us
+    if s.fleet.world.chance(500):
+        agent.stalled_until = until_us
 
 
 def disk_fills(s: Scene) -> None:

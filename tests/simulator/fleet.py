@@ -96,7 +96,7 @@ class Fleet:
         for name, server in self.postgres.items():
             server.stalled_until = 0
             agent = self.agents[name]
-            agent.fuse = 0
+            agent.fuse = agent.stalled_until = 0
             server.full = False
             self.restart_host(name)
             agent.host.heal()

@@ -60,6 +60,7 @@ class Agent:
         self.state = self._fresh()
         self.prober = Prober(self)
         self.on_power_cut: Callable[[], None] = self.host.kill_both
+        self.stalled_until = 0
         self.fuse = 0
         """The agent dies at the end of so many steps, before or after what they do; then it comes back."""
         self.boot_up()
@@ -77,6 +78,11 @@ class Agent:
 
     def after(self, own_us: int, happen: Callable[[], None]) -> None:
         self.host.agent_process.after(self.host.clock.world_us(own_us), happen)
+
+    @property
+    def disk_hangs_us(self) -> int:
+        """How long what it stores, beside PostgreSQL's files, takes longer than usual."""
+        return max(0, self.stalled_until - self.world.now_us)
 
     @property
     def open(self) -> bool:
@@ -234,7 +240,8 @@ class Agent:
         """From the stream; stored durably before anything is done about it, which takes a moment."""
         if self.alive:
             boot = self.boot
-            self.process.after(self.world.between(300, 3_000), lambda: self._obey(boot, assignment))
+            takes_us = self.world.between(300, 3_000) + self.disk_hangs_us
+            self.process.after(takes_us, lambda: self._obey(boot, assignment))
 
     def _obey(self, boot: int, assignment: Assignment) -> None:
         if not self.alive or boot != self.boot:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _RUNS = (PostgresState.STANDBY, PostgresState.PRIMARY)
 _LEFT = (PostgresState.STARTING, PostgresState.STANDBY, PostgresState.PRIMARY, PostgresState.DYING)
 
+SCAN_CHECKS_ITS_FIRST_LINK = True
+"""agents/postgres/wal_end.py does; without it the foreign records behind the end are taken for own ones."""
+
 
 @dataclass(eq=False, slots=True)
 class DataDirectory:
@@ -51,6 +54,8 @@ class DataDirectory:
     """The receiver flushed, and reported, the first part of the next record (V6, G4)."""
     damaged_from: int | None = None
     """From here on the WAL on disk can't be read; it lies above what was replayed (V7)."""
+    foreign_records: int = 0
+    """Whole records of other WAL behind the end, in a segment that a rewind copied (the-record-before-the-scan.md)."""
     lost_wal: bool = False
     """WAL that it had flushed was damaged and is gone."""
     held_at: int = 0
@@ -88,15 +93,18 @@ class DataDirectory:
 
     @property
     def readable_end(self) -> int:
-        """Where a scan for the end of valid WAL stops, the link of its first record checked."""
-        return self.end if self.damaged_from is None else min(self.end, self.damaged_from)
+        """Where a scan for the end of valid WAL stops, the link of its first record checked (R1 5)."""
+        if self.damaged_from is not None:
+            return min(self.end, self.damaged_from)
+        return self.end if SCAN_CHECKS_ITS_FIRST_LINK else self.end + self.foreign_records * RECORD
 
     # Replay
 
     @property
     def replayed_end(self) -> int:
         held = bool(self.held_by) and self.world.now_us < self.held_until
-        return min(self.held_at, self.readable_end) if held else self.readable_end
+        whole = min(self.end, self.readable_end)
+        return min(self.held_at, whole) if held else whole
 
     def hold_replay(self, why: str, duration_us: int) -> None:
         if self.world.now_us >= self.held_until:
@@ -174,6 +182,7 @@ class DataDirectory:
         self.slots = set()
         self.half_record = False
         self.damaged_from = None
+        self.foreign_records = self.world.between(0, 6) if keep_files else 0
         self.held_by, self.held_until = "", 0
 
     def restarted(self) -> None:

@@ -121,6 +121,11 @@ class Host:
         return agent or (self.guard.alive and not self.guard_process.frozen)
 
     @property
+    def stands_still(self) -> bool:
+        """All of it is frozen: nothing runs there, so nobody there can be killed either."""
+        return self._still_since is not None
+
+    @property
     def running_us(self) -> int:
         """Its clock, without the time in which nothing on it ran."""
         still_us = 0 if self._still_since is None else self.clock.now - self._still_since
@@ -155,7 +160,7 @@ class Host:
 
     def kill_agent(self) -> None:
         """The guard sees it at once, and starts another one."""
-        if self.agent.alive:
+        if self.agent.alive and not self.stands_still:
             self.agent.die()
             self.agent_gone()
 
@@ -165,7 +170,7 @@ class Host:
         self._init()
 
     def kill_guard(self) -> None:
-        if not self.guard.alive:
+        if not self.guard.alive or self.stands_still:
             return
         deadline = self.guard.die()
         self.guard_process = Process(self.world)
@@ -174,6 +179,8 @@ class Host:
         self._init()
 
     def kill_both(self) -> None:
+        if self.stands_still:
+            return
         self.guard.die()
         self.guard_process = Process(self.world)
         self.kill_agent()
@@ -249,6 +256,11 @@ class Host:
         if self._still_since is not None:
             self._stood_us += self.clock.now - self._still_since
             self._still_since = None
+
+    def postgres_ended(self) -> None:
+        """SIGKILL ends a stopped process too; what is started after it is another one."""
+        if self.postgres_process.frozen and not self.stands_still:
+            self.postgres_process = Process(self.world)
 
     def heal(self) -> None:
         self.thaw()

@@ -141,6 +141,7 @@ class Postgres(Streaming):
         if self.state is PostgresState.STANDBY:
             self.end_receiver(vanished=vanished)
         self.run += 1
+        self.host.postgres_ended()
         self.state = state
         self.clean = False
         self.restarted()

@@ -196,6 +196,7 @@ class Streaming(DataDirectory):
                 follower.history = tuple(s for s in self.history if s.timeline < entry.timeline)
             follower.log.append(entry)
             follower.half_record = False
+            follower.foreign_records = max(0, follower.foreign_records - 1)
             if follower.on_append is not None:
                 follower.on_append(follower, entry)
         if self.timeline != follower.timeline and follower.end == upto:
