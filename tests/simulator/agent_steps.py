@@ -110,9 +110,11 @@ def _start(agent: Agent, *, as_primary: bool) -> tuple[int, Act]:
         if pg.state is PostgresState.STOPPED:
             if as_primary:
                 pg.conf.closed = True
+                pg.standby_signal = False
             else:
+                pg.standby_signal = True  # before every start that is not as primary (R8)
                 _remove_trailing_placeholders(pg)
-            pg.begin_start(as_primary=as_primary, took_us=takes_us - 1_000)
+            pg.begin_start(takes_us - 1_000)
 
     def started() -> object:
         wanted = PostgresState.PRIMARY if as_primary else PostgresState.STANDBY

@@ -28,6 +28,7 @@ class HostCheckers:
         self.fleet, self.world = fleet, fleet.world
         self._superseded_at: dict[str, int] = {}
         """Members that were primaries before the newest promotion → their running time at that moment."""
+        self._newest_timeline = 1
         self._ill_at: dict[str, int] = {}
         """The last moment, on its own clock, at which a primary was not in a state to commit."""
         self._shown: dict[str, int] = {}
@@ -40,10 +41,15 @@ class HostCheckers:
             agent.host.on_stopped = self._stopped
 
     def promoted(self, server: Postgres) -> None:
-        """Everybody else who is a primary is superseded from now on; this one is not any more."""
+        """Every primary on a lower timeline is superseded from now on; a late one is, from its first moment."""
         self._superseded_at.pop(server.member, None)
+        if server.timeline < self._newest_timeline:
+            self._superseded_at[server.member] = server.host.running_us
+        self._newest_timeline = max(self._newest_timeline, server.timeline)
         for name, agent in self.fleet.agents.items():
-            if name != server.member and agent.postgres.state in (PostgresState.PRIMARY, PostgresState.DYING):
+            pg = agent.postgres
+            stands = pg.state in (PostgresState.PRIMARY, PostgresState.DYING)
+            if name != server.member and stands and pg.timeline < server.timeline:
                 self._superseded_at.setdefault(name, agent.host.running_us)
 
     def after_each(self) -> None:

@@ -133,13 +133,36 @@ def frozen_primary_is_replaced(s: Scene) -> None:
     s.later(5_000, 9_000, host.thaw)
 
 
-def primary_is_cut_off_with_its_voter_s_reply_under_way(s: Scene) -> None:
-    """The walsender is frozen while its voters seal; thawed, it reads what they said before."""
-    host = s.fleet.agents[s.primary].host
-    s.cut(s.primary, "control", 1_500, 6_000)
-    for other in (s.one, *s.others):
-        s.later(0, 400, lambda o=other: s.cut(s.primary, o, 1_000, 5_000))  # type: ignore[misc]
-    _freeze(s, host, host.postgres_process)
+def reply_is_read_after_the_replacement(s: Scene) -> None:
+    """The primary's server is frozen while its voter's word for a probe is under way, and cut off; thawed after
+    another took over, it reads that word: true of a moment long ago (E28, F7)."""
+    world, name = s.fleet.world, s.current_primary()
+    agent = s.fleet.agents[name]
+    server, host = agent.postgres, agent.host
+
+    def watch(left: int) -> None:
+        entry = agent.prober.pending_entry
+        voters = [sender.follower for sender in server.senders if sender.streaming]
+        if entry is not None and any(follower.end >= entry.end for follower in voters):
+            world.count("replies read after the replacement")
+            host.freeze(host.postgres_process)
+            for other in (s.primary, s.one, *s.others, "control"):
+                if other != name:
+                    s.cut(name, other, 8_000, 9_000)
+            s.later(1_000, s.fleet.profile.lease_ms * 7 // 10, host.thaw)
+        elif left:
+            world.after(300, lambda: watch(left - 1))
+
+    watch(4_000)
+
+
+def stale_leader_goes_on_granting(s: Scene) -> None:
+    """It lost its election and does not know; the primary hears it, and nobody else."""
+    name = s.current_primary()
+    s.fleet.replace_leader(kill=False)
+    for other in (s.primary, s.one, *s.others, "control"):
+        if other != name:
+            s.cut(name, other, 8_000, 9_000)
 
 
 # PostgreSQL's processes
@@ -339,7 +362,8 @@ HOST_AIMED: tuple[Callable[[Scene], None], ...] = (
     control_is_cut_off_and_agents_die,
     frozen_primary_is_replaced,
     frozen_primary_is_replaced,
-    primary_is_cut_off_with_its_voter_s_reply_under_way,
+    reply_is_read_after_the_replacement,
+    stale_leader_goes_on_granting,
     replay_is_held,
     promotion_fails,
     promotion_is_slow,

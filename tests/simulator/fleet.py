@@ -109,20 +109,23 @@ class Fleet:
     # Messages
 
     def _heard(self, agent: Agent) -> None:
-        if agent.name in self.down or frozenset((agent.name, "control")) in self.cut:
+        control_cut = frozenset((agent.name, "control"))
+        if agent.name in self.down:
             return
         facts, sent_at = agent.facts(), agent.now
+        if control_cut in self.cut and not facts.open:
+            return
         self.checkers.reported(agent, facts)
-        control_cut = frozenset((agent.name, "control"))
 
         def arrive() -> None:
-            if control_cut not in self.cut:
+            cut = control_cut in self.cut
+            if facts.open:
+                self.leases.beat(agent, sent_at, None if cut else self.control)
+            if not cut:
                 said = _said(facts)
                 urgent = self._said.get(agent.name) != said
                 self._said[agent.name] = said
                 self.control.feed(ev.FactsHeard(self.world.now, facts), urgent=urgent)
-                if facts.open:
-                    self.leases.beat(agent, sent_at, self.control)
 
         self.world.after(self.world.between(200, 3_000), arrive)
 

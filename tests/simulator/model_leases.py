@@ -25,21 +25,26 @@ class Leases:
         self.world, self.etcd = world, etcd
         self._leaders: list[tuple[Control, int]] = []
         """Each with when its last proof was sent; the newest last."""
+        self._newest: Control | None = None
         self._granted_at: dict[str, int] = {}
 
-    def beat(self, agent: Agent, sent_at: Instant, leader: Control) -> None:
-        """It has arrived; agents send to every control node, so one that leads no more hears it too."""
+    def beat(self, agent: Agent, sent_at: Instant, leader: Control | None) -> None:
+        """It has arrived; agents send to every control node, so one that leads no more hears it too, also when
+        the path to the leader is cut (None)."""
         now_us = self.world.now_us
-        if all(known is not leader for known, _ in self._leaders):
+        if leader is not None and all(known is not leader for known, _ in self._leaders):
             self._leaders.append((leader, 0))
+        if leader is not None:
+            self._newest = leader
         leaders = []
         for known, proved_us in self._leaders:
             at_us = proved_us
             if known.alive and now_us - proved_us > _PROVED_AGAIN_AFTER_US and known.term == self.etcd.term:
                 at_us = now_us - self.world.between(500, 30_000)
-            if known.alive and now_us - at_us <= agent.profile.proof_trusted_ms * 1_000:
+            hears = known is leader or known is not self._newest
+            if hears and known.alive and now_us - at_us <= agent.profile.proof_trusted_ms * 1_000:
                 self._grant(known, agent, sent_at)
-            if known is leader or now_us - at_us < 5_000_000:
+            if known is self._newest or now_us - at_us < 5_000_000:
                 leaders.append((known, at_us))
         self._leaders = leaders
 

@@ -76,13 +76,13 @@ class Postgres(Streaming):
 
     # Start, stop, crash
 
-    def begin_start(self, *, as_primary: bool, took_us: int) -> None:
-        """Goes on by itself, also when the agent that ordered it is gone."""
+    def begin_start(self, took_us: int) -> None:
+        """Goes on by itself, also when the agent that ordered it is gone. What comes up is what standby.signal
+        says: a candidate that died inside its promotion has none (V5)."""
         if self.anything_left or self.state in (PostgresState.ABSENT, PostgresState.HALF):
             return
         self.run += 1
         self.state = PostgresState.STARTING
-        self.standby_signal = not as_primary
         self.promoting = self.orphans = False
         self.restarted()
         self.later(took_us, took_us, self._started)

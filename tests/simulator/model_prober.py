@@ -127,6 +127,10 @@ class Prober:
     # What it says
 
     @property
+    def pending_entry(self) -> Entry | None:
+        return self._pending_entry if self.pending_since is not None else None
+
+    @property
     def waits(self) -> bool:
         """Flushed here, voters missing."""
         entry, pg = self._pending_entry, self.agent.postgres

@@ -98,6 +98,17 @@ def test_a_frozen_agent_is_replaced_and_its_guard_commits_meanwhile(fleet: Fleet
     assert fences(fleet) == 0
 
 
+def test_an_agent_that_dies_at_every_start_stops_nothing(fleet: Fleet) -> None:
+    cut_control(fleet)
+    agent = primary_of(fleet)
+    for _ in range(150):
+        agent.host.kill_agent()
+        run(fleet, 100_000)
+    assert fleet.world.counts["commits of a guard"] >= 3
+    assert fences(fleet) == 0
+    assert agent.open
+
+
 def test_a_guard_kills_what_a_frozen_agent_can_t_stop(fleet: Fleet) -> None:
     agent = primary_of(fleet)
     cut_control(fleet)
