@@ -21,7 +21,7 @@ from orchestrator.core.move import Move
 from orchestrator.core.reach import Reach, reach
 from orchestrator.core.reasons import Because, Reason, Refusal, Refused
 from orchestrator.core.record import Handover, Operation, Record
-from orchestrator.core.rule_change import Waits, begun, finished, settled, turned_back
+from orchestrator.core.rule_change import Waits, begun, finished, never_ends, settled, turned_back
 from orchestrator.core.spec import ClusterSpec
 from orchestrator.core.view import ClusterView
 from orchestrator.core.wanted import primary_answers
@@ -201,6 +201,13 @@ def _housekeeping(
     record: Record, view: ClusterView, spec: ClusterSpec, now: Instant, profile: Profile, finding: Finding
 ) -> Move:
     """Everything that can be written in one go; at most one change of the rule."""
+    stuck = never_ends(record, view, now)
+    if stuck is not None:
+        within = reach(record, view, now, profile)
+        if within.why_not:
+            return Move((*finding.because, stuck, *within.why_not))
+        story = Story(record.epoch + 1, "sealing", stuck.text, member=record.primary)
+        return Move((stuck,), leave(record, Operation("", "automatic", str(stuck.reason))), (story,))
     reasons: list[Because] = list(finding.because)
     stories: list[Effect] = []
     at = record

@@ -16,6 +16,8 @@ from orchestrator.core.record import Phase, Prior, Record
 
 if TYPE_CHECKING:
     from tests.simulator.fleet import Fleet
+    from tests.simulator.model_agent import Agent
+    from tests.simulator.model_postgres import Postgres
 
 At = tuple[int, int]
 """(timeline, end)."""
@@ -83,10 +85,24 @@ def reachable(fleet: Fleet, record: Record) -> dict[Incarnation, At]:
         agent, server = fleet.agents[member.name], fleet.postgres[member.name]
         if not agent.alive or agent.state.incarnation != member.incarnation or agent.state.rebuilding:
             continue
+        if not _is_able(agent, server):
+            continue
         if server.state in _NO_DATA or not fleet.network.both_ways(leader.place, member.name):
             continue
         found[str(member.name), member.number] = (server.timeline, server.flushed_end)
     return found
+
+
+def _is_able(agent: Agent, server: Postgres) -> bool:
+    """It can do now what a seal takes: its processes run, its disk takes what is written, its WAL can be read."""
+    host = agent.host
+    return (
+        not host.agent_process.frozen
+        and not host.postgres_process.frozen
+        and not server.full
+        and server.damaged_from is None
+        and server.world.now_us >= max(server.stalled_until, agent.stalled_until)
+    )
 
 
 def legal_candidate(fleet: Fleet) -> str:

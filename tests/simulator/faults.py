@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from tests.simulator import faults_aimed as aimed
 from tests.simulator import faults_control as control
+from tests.simulator import faults_host as host
 from tests.simulator import faults_plain as plain
 from tests.simulator.scene import Fault
 
@@ -24,6 +25,7 @@ _PLAIN: tuple[Fault, ...] = (
     plain.isolate_primary,
     plain.switchover,
     plain.late_orders,
+    *host.PLAIN,
 )
 _AIMED: tuple[Fault, ...] = (
     aimed.agent_dies_at_a_step,
@@ -42,6 +44,7 @@ _AIMED: tuple[Fault, ...] = (
     aimed.old_primary_comes_back,
     aimed.two_at_once,
     aimed.cascade,
+    *host.AIMED,
 )
 _CONTROL: tuple[Fault, ...] = (
     control.leader_is_killed,
@@ -73,6 +76,8 @@ _RARE: tuple[Fault, ...] = (
     plain.lost_state,
     plain.lost_state,
     plain.lost_state,
+    host.data_directory_is_lost,
+    host.data_directory_is_lost,
     control.etcd_is_restored,
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.simulator.faults_host import orders_of_its_former_self
 from tests.simulator.scene import Scene
 
 
@@ -48,3 +49,4 @@ def lost_state(s: Scene) -> None:
     victim = s.anybody
     s.fleet.lose_state(victim)
     s.lost.append(victim)
+    orders_of_its_former_self(s, victim)

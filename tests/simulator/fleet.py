@@ -17,6 +17,8 @@ from orchestrator.core.stories import is_whole
 from tests.simulator.check_control import ControlCheckers
 from tests.simulator.check_outage import Failovers
 from tests.simulator.checkers import Checkers
+from tests.simulator.checkers_host import HostCheckers
+from tests.simulator.checkers_seals import SealCheckers
 from tests.simulator.model_agent import Agent
 from tests.simulator.model_control import Control
 from tests.simulator.model_etcd import Etcd
@@ -64,8 +66,6 @@ class Fleet:
         self.cut = self.network.cut
         """Pairs that can't reach each other; "control" is every control node."""
         self.on_saved: Callable[[Record | None, Record], None] = lambda old, new: None
-        self.on_grant: Callable[[str, int, int, int], None] | None = None
-        """(member, epoch, when the beat was sent by the world's clock, lease ms), for each lease that arrives."""
         self._awaited: list[tuple[Callable[[Record], bool], Callable[[], None]]] = []
         self.sent: list[Assignment] = []
         self.checkers = Checkers(self)
@@ -78,15 +78,23 @@ class Fleet:
         self.agents = {n: Agent(self.world, "c1", n, self.postgres[n], profile, self._report) for n in names}
         for name, agent in self.agents.items():
             agent.may_boot = lambda n=name: n not in self.down  # type: ignore[misc]
+            agent.on_power_cut = lambda n=name: self.bounce_host(n)  # type: ignore[misc]
             agent.send_beat = self._beat
             self.links[name] = Link(self, agent)
+        self.host_checkers = HostCheckers(self)
+        self.checkers.seals = SealCheckers(self)
+        self.checkers.on_promoted = self.host_checkers.promoted
         self.nodes = [Control(self, place) for place in places]
         for node in self.nodes:
             self.etcd.watchers.append(lambda n=node: self._notice(n))  # type: ignore[misc]
         self._leader = self.nodes[0]
         self._crown(self.nodes[0])
         self.next_row = 0
-        self.world.after_each = self.checkers.after_each
+        self.world.after_each = self._check
+
+    def _check(self) -> None:
+        self.checkers.after_each()
+        self.host_checkers.after_each()
 
     def _server(self, name: str) -> Postgres:
         server = Postgres(self.world, name, lambda other: self._reach(name, other))
@@ -117,8 +125,10 @@ class Fleet:
         for name, server in self.postgres.items():
             server.stalled_until = 0
             agent = self.agents[name]
-            agent.fuse = 0
+            server.full = False
+            agent.fuse = agent.stalled_until = 0
             self.restart_host(name)
+            agent.host.heal()
             if not agent.alive:
                 agent.boot_up()
         self.etcd.down_until_us = self.etcd.slow_until_us = 0
@@ -210,6 +220,8 @@ class Fleet:
 
     def probe(self, member: str) -> ProbeAnswer:
         """What a member's PostgreSQL says to a connection that reached its host."""
+        if self.agents[member].host.postgres_process.frozen:
+            return ProbeAnswer.SILENT
         state = self.postgres[member].state
         if state is PostgresState.PRIMARY:
             return ProbeAnswer.PRIMARY
@@ -218,14 +230,14 @@ class Fleet:
     # Faults
 
     def kill_postmaster(self, member: str) -> None:
-        if self.postgres[member].running:
-            self.postgres[member].crash()
+        if self.postgres[member].anything_left:
+            self.postgres[member].kill_postmaster()
             self.agents[member].postmaster_died()
 
     def lose_host(self, member: str) -> None:
         self.down.add(member)
-        self.postgres[member].crash()
-        self.agents[member].die()
+        self.postgres[member].crash(power=True)
+        self.agents[member].host.power_off()
 
     def bounce_host(self, member: str) -> None:
         """Power off and on again at once."""
@@ -235,7 +247,7 @@ class Fleet:
     def restart_host(self, member: str) -> None:
         if member in self.down:
             self.down.discard(member)
-            self.agents[member].boot_up()
+            self.agents[member].host.power_on()
 
     def restart_agent(self, member: str) -> None:
         if member not in self.down:
@@ -247,6 +259,11 @@ class Fleet:
             self.agents[member].forget()
             self.checkers.forgot(member)
             self.agents[member].boot_up()
+
+    def lose_directory(self, member: str) -> None:
+        """Its disk is new and empty; the agent finds that when it starts again."""
+        self.postgres[member].crash(power=True)
+        self.postgres[member].wipe()
 
     def switchover(self, to: str | None) -> None:
         operation = f"op{self.world.unique()}"
@@ -260,7 +277,7 @@ class Fleet:
     def write(self) -> None:
         """A client inserts at every member that lets it in."""
         for name, server in self.postgres.items():
-            if server.state is PostgresState.PRIMARY and self.agents[name].open and name not in self.down:
+            if server.lets_clients_in and name not in self.down:
                 self.next_row += 1
                 self.checkers.client_commit(server, self.next_row)
 

@@ -31,7 +31,7 @@ from tests.simulator.model_process import Process, ProcessClock
 
 if TYPE_CHECKING:
     from tests.simulator.fleet import Fleet
-    from tests.simulator.model_link import Link, Stream
+    from tests.simulator.model_link import Link, Sent, Stream
 
 _CALM_EVERY_US = 250_000
 _BUSY_EVERY_US = 50_000
@@ -119,7 +119,7 @@ class Control(Process):
 
     # ---- what is heard ----
 
-    def hear_beat(self, link: Link, beat: ev.Beat, sent_us: int) -> None:
+    def hear_beat(self, link: Link, beat: ev.Beat, sent: Sent) -> None:
         window = self._windows.get(beat.member)
         if window is None:
             window = self._windows[beat.member] = ReplayWindow()
@@ -135,11 +135,10 @@ class Control(Process):
             if grant is not None:
                 epoch, lease_ms = grant.epoch, grant.lease_ms
                 self.fleet.control_checkers.granted(self, epoch)
-        wanted = epoch and self.fleet.on_grant is not None
-        if wanted or link.leader_term != self.etcd.term or link.leader != self.etcd.holder:
+        if epoch or link.leader_term != self.etcd.term or link.leader != self.etcd.holder:
             leader, term = self.leader()
             self.fleet.network.datagram(
-                self.place, link.name, lambda: link.acknowledged(leader, term, epoch, sent_us, lease_ms)
+                self.place, link.name, lambda: link.acknowledged(leader, term, epoch, sent, lease_ms)
             )
 
     def _proof(self) -> Proof | None:

@@ -172,6 +172,8 @@ class Dispatch:
 
         def look() -> None:
             answer = node.fleet.probe(member)
+            if answer is ev.ProbeAnswer.SILENT:
+                return
             network.call(
                 member,
                 node.place,

@@ -6,11 +6,14 @@ second. Who leads is learned from acknowledgements, from a follower's answer, or
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from common.assignment import Assignment
 from common.facts import Facts
 from common.ids import IncarnationId
+from common.timebase import Instant
 from orchestrator.core.events import Beat
 
 if TYPE_CHECKING:
@@ -22,6 +25,14 @@ _FACTS_EVERY_US = 1_000_000
 _WELCOME_WITHIN_US = 2_000_000
 _BROKEN_AFTER_US = 6_000_000
 """So long is a stream believed in over which nothing goes (gRPC's keepalive, half open)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What an agent remembers of a beat: which process sent it, and when, read before it was sent."""
+
+    boot: int
+    at: Instant
 
 
 class Stream:
@@ -134,23 +145,33 @@ class Link:
         self._failures = 0
         self._open_soon()
 
+    def _arrives(self, happen: Callable[[], None]) -> None:
+        """For the process that listens there now; one that stands still finds it when it goes on."""
+        agent = self.agent
+        if agent.alive:
+            boot = agent.boot
+            agent.process.due(lambda: happen() if agent.alive and agent.boot == boot else None)
+
     # ---- beats ----
 
     def _send_beat(self, facts: Facts) -> None:
         self._sequence += 1
         beat = _beat(facts, self._boot, self._sequence)
-        sent_us = self.world.now_us
+        sent = Sent(self._boot, self.agent.now)
         for node in self.fleet.nodes:
             self.fleet.network.datagram(
                 self.name,
                 node.place,
-                lambda n=node: n.receive(lambda: n.hear_beat(self, beat, sent_us)),  # type: ignore[misc]
+                lambda n=node: n.receive(lambda: n.hear_beat(self, beat, sent)),  # type: ignore[misc]
             )
 
-    def acknowledged(self, leader: str, term: int, epoch: int, sent_us: int, lease_ms: int) -> None:
+    def acknowledged(self, leader: str, term: int, epoch: int, sent: Sent, lease_ms: int) -> None:
         """Back from a control node: who leads, and a lease where `epoch` is given ("Staying up" a)."""
-        if epoch and self.fleet.on_grant is not None and self.agent.alive and self.agent.boot == self._boot:
-            self.fleet.on_grant(self.name, epoch, sent_us, lease_ms)
+        self._arrives(lambda: self._acknowledged(leader, term, epoch, sent, lease_ms))
+
+    def _acknowledged(self, leader: str, term: int, epoch: int, sent: Sent, lease_ms: int) -> None:
+        if epoch and sent.boot == self.agent.boot:
+            self.agent.granted(epoch, sent.at, lease_ms)
         if not leader or term < self.leader_term:
             return
         self.leader_term, known = term, self.leader
@@ -174,6 +195,9 @@ class Link:
             stream.agent_ended = True
 
     def broken(self, stream: Stream) -> None:
+        self._arrives(lambda: self._broken(stream))
+
+    def _broken(self, stream: Stream) -> None:
         if stream is self.stream:
             self.stream = None
             stream.agent_ended = True
@@ -188,7 +212,7 @@ class Link:
             if self.stream is None and attempt == self._opening and self.agent.alive:
                 self._open(self.leader or self._next_in_turn())
 
-        self.world.after(self.world.between(50_000, max(50_000, longest_us)), open_it)
+        self.agent.after(self.world.between(50_000, max(50_000, longest_us)), open_it)
 
     def _next_in_turn(self) -> str:
         self._tried += 1
@@ -220,14 +244,18 @@ class Link:
             stream = Stream(self, node) if leads else None
             if stream is not None:
                 node.opened(stream)
-            self.fleet.network.call(node.place, self.name, lambda: welcome(stream, leader, term))
+            self.fleet.network.call(
+                node.place, self.name, lambda: self._arrives(lambda: welcome(stream, leader, term))
+            )
 
         def refused() -> None:
             """No process listens there: a reset comes back at once."""
             if node.alive:
                 node.receive(asked)
             else:
-                self.fleet.network.call(node.place, self.name, lambda: welcome(None, "", 0))
+                self.fleet.network.call(
+                    node.place, self.name, lambda: self._arrives(lambda: welcome(None, "", 0))
+                )
 
         def too_late() -> None:
             if attempt == self._opening and self.stream is None and self.agent.alive:
@@ -237,7 +265,7 @@ class Link:
                 self._open_soon()
 
         self.fleet.network.call(self.name, node.place, refused)
-        self.world.after(_WELCOME_WITHIN_US, too_late)
+        self.agent.after(_WELCOME_WITHIN_US, too_late)
 
 
 def _beat(facts: Facts, boot_id: int, sequence: int) -> Beat:

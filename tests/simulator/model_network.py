@@ -48,6 +48,11 @@ class Cuts:
         self._pairs[self._sorted(pair)] = None
         self._network.look_again()
 
+    def __ior__(self, pairs: Iterable[Iterable[str]]) -> Cuts:
+        for pair in pairs:
+            self.add(pair)
+        return self
+
     def discard(self, pair: Iterable[str]) -> None:
         self._pairs.pop(self._sorted(pair), None)
         self._network.look_again()

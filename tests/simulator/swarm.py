@@ -14,6 +14,7 @@ from tests.simulator.checkers import Violation
 from tests.simulator.faults import KINDS
 from tests.simulator.faults_control import STORMY
 from tests.simulator.fleet import Fleet
+from tests.simulator.model_clients import Clients
 from tests.simulator.model_network import CALM, Weather
 from tests.simulator.plan import Plan, Round, plan_of
 from tests.simulator.scene import scene
@@ -98,7 +99,7 @@ def _run(fleet: Fleet, plan: Plan) -> None:
     world = fleet.world
     if not world.run_until(world.now_us + 40_000_000, fleet.whole):
         raise Violation(f"the cluster was not born: {_reasons(fleet)}")
-    _clients(fleet, plan.write_every_ms)
+    Clients(fleet, plan.write_every_ms)
     outages = Outages(fleet, plan)
     for number, one in enumerate(plan.rounds):
         world.note(f"round {number}")
@@ -161,17 +162,6 @@ def _whole_again(fleet: Fleet, *, lost: bool) -> bool:
 def _commits(fleet: Fleet) -> bool:
     before = fleet.checkers.client_rows
     return fleet.world.run_until(fleet.world.now_us + 3_000_000, lambda: fleet.checkers.client_rows > before)
-
-
-def _clients(fleet: Fleet, every_ms: int) -> None:
-    """One writer, at random moments around its period."""
-    low_us, high_us = every_ms * 250, every_ms * 1_750
-
-    def write() -> None:
-        fleet.write()
-        fleet.world.after(fleet.world.between(low_us, high_us), write)
-
-    write()
 
 
 def _reasons(fleet: Fleet) -> str:

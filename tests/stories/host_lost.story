@@ -3,7 +3,7 @@ fleet priority=b:200
 lose a
 run 500ms
 show why
-run 130ms
+run 180ms
 show why
 until SEALING
 until serving
@@ -14,7 +14,7 @@ until whole
 show rule
 ----
 why primary_late a
-why primary_late a
+why primary_suspected a: silent for N ms, the threshold is N ms
 epoch 2 SEALING of a; prior a of epoch 1 under ANY 1 (b, c)
 epoch 2 PROMOTING b under ANY 1 (c)
 epoch 2 STABLE under b

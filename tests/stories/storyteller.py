@@ -6,6 +6,8 @@ come from the dice. Safety is not told: the fleet's checkers raise, so no rewrit
     fleet members=3 seed=1 profile=default priority=b:200 strict
     crash a | lose a | restart a | stop-agent a | forget a | stall b 2s | cut a control | mend
     switchover [b] | replace leader | late a epoch=1 | keep record | restore record
+    kill-agent a | kill-guard a | kill-both a | freeze a [agent|guard|postgres|clock] | thaw a | drift a -100
+    fill a 2s | hold b paused|conflict|slow 3s | empty c
     when SEALING|PROMOTING|CHANGE <command>      (`primary` and `candidate` stand for who it is then)
     run 2s | until whole|serving|SEALING|PROMOTING|STABLE|CHANGE|solo
     heal | show why|rule|prior|members|candidates
@@ -27,6 +29,7 @@ from tests.simulator.fleet import Fleet
 
 _PATIENCE_US = 60 * SECOND_US
 _VARYING = ((re.compile(r"\b[0-9A-F]+/[0-9A-F]+\b"), "LSN"), (re.compile(r"\b\d+ (ms|bytes)\b"), r"N \1"))
+_ON_A_HOST = ("fill", "hold", "empty", "kill-agent", "kill-guard", "kill-both", "freeze", "thaw", "drift")
 _VOTER = re.compile(r"\b([a-g])\.(\d+)\b")
 
 
@@ -103,6 +106,7 @@ class Storyteller:
         assert born is not None
         self._numbers = {str(m.name): m.number for m in born.members}
         fleet.on_saved = self._saved
+        fleet.host_checkers.on_fenced = lambda name: self._tell(f"{name} is fenced")
 
     def _saved(self, old: Record | None, new: Record) -> None:
         if old is None or (old.epoch, old.phase) == (new.epoch, new.phase):
@@ -171,7 +175,7 @@ class Storyteller:
             case "restart", name:
                 fleet.restart_host(name)
             case "stop-agent", name:
-                fleet.agents[name].die()
+                fleet.agents[name].host.stop_service()
             case "forget", name:
                 fleet.lose_state(name)
             case "stall", name, duration:
@@ -186,8 +190,39 @@ class Storyteller:
                 fleet.switchover(to[0] if to else None)
             case "replace", "leader":
                 fleet.replace_leader()
+            case _ if word in _ON_A_HOST:
+                self._on_a_host(word, *rest)
             case _:
                 raise Untellable(f"no such command: {' '.join((word, *rest))}")
+
+    def _on_a_host(self, word: str, name: str, *what: str) -> None:
+        server, host, world = self.fleet.postgres[name], self.fleet.agents[name].host, self.fleet.world
+        match word, *what:
+            case "fill", duration:
+                server.full = True
+                world.after(_us(duration), lambda: setattr(server, "full", False))
+            case "hold", why, duration:
+                server.hold_replay(why, _us(duration))
+            case "empty", *_:
+                self.fleet.lose_directory(name)
+                host.kill_agent()
+            case "kill-agent", *_:
+                host.kill_agent()
+            case "kill-guard", *_:
+                host.kill_guard()
+            case "kill-both", *_:
+                host.kill_both()
+            case "freeze", *of:
+                processes = {
+                    "agent": (host.agent_process,),
+                    "guard": (host.guard_process,),
+                    "postgres": (host.postgres_process,),
+                }
+                host.freeze(*processes.get("".join(of), ()), clock_stands="clock" in of)
+            case "thaw", *_:
+                host.thaw()
+            case "drift", permille:
+                host.clock.drift(int(permille))
 
     def _late(self, member: str, which: str) -> None:
         """The last order of that epoch to that member, delivered again."""

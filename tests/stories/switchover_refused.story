@@ -1,10 +1,10 @@
 # A switchover that can't be done is refused with the reason of each member, and changes nothing.
 fleet
 lose c
-run 4s
+run 9s
 show rule
 cut a b
-run 2800ms
+run 3600ms
 switchover
 run 300ms
 switchover c

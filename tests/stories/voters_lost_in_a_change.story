@@ -1,0 +1,13 @@
+# Two voters lose their state within one rule change. Neither rule can ever be met again, and a change is never
+# dropped: the epoch is left, which the primary's own seal allows.
+fleet members=4 k=2
+when CHANGE forget d
+forget c
+until SEALING
+until whole
+show rule
+----
+epoch 2 SEALING of a; prior a of epoch 1 under ANY 2 (b, c, d); a of epoch 1 under ANY 2 (b, d)
+epoch 2 PROMOTING a under ANY 2 (b, c', d')
+epoch 2 STABLE under a
+rule ANY 2 (b, c', d')
