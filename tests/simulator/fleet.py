@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agents.core.obey import Obeyed, RefusedOrder, consider
-from common.assignment import Assignment
-from common.facts import PostgresState
+from common.assignment import Assignment, Version
+from common.facts import NO_VERSION, PostgresState
 from common.ids import ClusterName, MemberName
 from common.profile import DEFAULT, Profile
 from orchestrator.core import events as ev
@@ -180,6 +180,11 @@ class Fleet:
             heir.die()
             heir.start()
         self._crown(heir)
+
+    def highest_version(self) -> Version:
+        """That any member obeyed. (What only its own leader has seen never had an effect: R14 may pass it by.)"""
+        stored = [a.durable.obeyed for a in self.agents.values() if a.durable is not None]
+        return max(stored, default=NO_VERSION)
 
     # Messages
 

@@ -127,6 +127,7 @@ class Control(Process):
             window.accept(cast("Header", beat))  # boot id and sequence are all that it looks at
         except Replayed:
             return
+        self.highest_seen = max(self.highest_seen, beat.obeyed)  # as orchestrator/app.py does, leading or not
         now = self.heard_at[beat.member] = self.now
         self.feed(ev.BeatHeard(now, beat))
         epoch = lease_ms = 0

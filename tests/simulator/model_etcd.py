@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
 
+from common.assignment import Version
+from common.facts import NO_VERSION
 from orchestrator.core.record import Record
 from tests.simulator.model_network import ETCD, Network
 from tests.simulator.world import World
@@ -58,6 +60,8 @@ class Etcd:
         self.slow_until_us = 0
         self.went_back = False
         """It was restored from a copy that lacks something."""
+        self.must_stop = False
+        """A member has obeyed a higher version than the restored one: nobody may go on from it (R14)."""
         self.watchers: list[Callable[[], None]] = []
         """Told, each over its own path, when the election key changes."""
 
@@ -164,8 +168,11 @@ class Etcd:
     def copy(self) -> Copy:
         return Copy(self.record, self.record_revision, self.revision, self.term, self.holder, self.lease)
 
-    def restore(self, copy: Copy, *, cluster_id: int | None = None) -> None:
-        """All members came back from a backup; nobody's lease is in it any more."""
+    def restore(self, copy: Copy, *, known: Version, cluster_id: int | None = None) -> None:
+        """All members came back from a backup; nobody's lease is in it any more. `known`: the highest version
+        that any member obeyed."""
+        mine = NO_VERSION if copy.record is None else Version(copy.record.epoch, copy.record_revision)
+        self.must_stop = self.must_stop or known > mine or bool(cluster_id)
         self.world.count("etcd restored from a copy")
         self.went_back = self.went_back or copy.record_revision != self.record_revision or bool(cluster_id)
         self.record, self.record_revision, self.revision = copy.record, copy.record_revision, copy.revision

@@ -143,9 +143,14 @@ def _whole_again(fleet: Fleet, *, lost: bool) -> bool:
     if fleet.etcd.went_back:
         until_us = world.now_us + 15_000_000
     while world.run_until(until_us, settled_or_spinning):
+        if fleet.etcd.must_stop:
+            world.run_until(world.now_us + 6_000_000)  # the old leader's lease runs out before it looks
+            if not fleet.whole():
+                continue
+            raise Violation("R14: etcd went back below what a member obeyed, and the leader went on")
         if _commits(fleet):
             world.count("whole again")
-            fleet.etcd.went_back = False
+            fleet.etcd.went_back = fleet.etcd.must_stop
             return True
         if fleet.whole():  # else a fault that was on its way came after the healing
             raise Violation("whole, but no fresh commit is acknowledged (I5)")
