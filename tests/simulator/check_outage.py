@@ -71,11 +71,13 @@ class Outages:
         self._watching = ""
         self._rows = 0
         self._quiet_since_us = 0
+        self._late_us = 0
         self.longest_ms = 0
 
     def begin(self, one: Round) -> None:
         alone = len(one.faults) == 1 and one.faults[0].fault in CLEAN
         calm = self._plan.weather == "calm" and self._plan.drift_permille == 0
+        self._late_us = self._fleet.world.late_us
         self._watching = one.faults[0].fault if alone and calm else ""
         self.longest_ms = 0
         self._rows = self._fleet.checkers.client_rows
@@ -99,7 +101,8 @@ class Outages:
         if not watched:
             return
         self._fleet.world.count("outages judged")
-        at_most_ms = allowed_ms(watched, self._fleet.profile)
+        late_ms = (self._fleet.world.late_us - self._late_us) // 1_000
+        at_most_ms = allowed_ms(watched, self._fleet.profile) + late_ms
         if self.longest_ms > at_most_ms:
             raise Violation(
                 f"outage of {self.longest_ms} ms after {watched} alone; the profile's arithmetic says {at_most_ms} ms"

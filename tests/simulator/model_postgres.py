@@ -215,7 +215,10 @@ class Postgres(Streaming):
             self.later(*self._takes_it_us(), lambda s=sender: self._reload_sender(s))  # type: ignore[misc]
 
     def _takes_it_us(self) -> tuple[int, int]:
-        return _TAKES_IT_LATE_US if self.world.chance(_LATE_PERMILLE) else _TAKES_IT_US
+        if not self.world.chance(_LATE_PERMILLE):
+            return _TAKES_IT_US
+        self.world.late_us += _TAKES_IT_LATE_US[1]
+        return _TAKES_IT_LATE_US
 
     def _checkpointer(self) -> None:
         if self.world.now_us < self.checkpointer_stalls_until:
@@ -294,6 +297,7 @@ class Postgres(Streaming):
         takes_us = self.world.between(3_000, 45_000)
         if self.world.chance(30):
             takes_us = self.world.between(200_000, 4_000_000)
+            self.world.late_us += takes_us
         takes_us = max(takes_us, self.promotion_takes_us)
         self.later(wait_us + takes_us, wait_us + takes_us, self._choose_timeline)
         self.promoted_at = self.world.now_us + wait_us + takes_us + _LAST_STEPS_US

@@ -66,6 +66,8 @@ class World:
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._sequence = 0
         self._contents = 0
+        self.late_us = 0
+        """By how much PostgreSQL's parts took longer, now and then, than they mostly do; outages grow by that."""
         self.steps = 0
         self.trace: list[str] = []
         self._digest = hashlib.blake2b(digest_size=16)
