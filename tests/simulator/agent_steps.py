@@ -251,4 +251,7 @@ def _measure(agent: Agent, pg: Postgres) -> st.EndOfWal:
     if flushed is not None and agent.world.chance(150):
         flushed, beyond = Lsn(pg.end + 40), Lsn(pg.end + 128)  # half a record was received
         agent.world.count("torn ends")
+    run, flushed_once = agent.world.damaged.get(agent.name, (0, 0))
+    if run == pg.run and flushed_once > pg.end and flushed is not None:
+        flushed, beyond = Lsn(flushed_once), None
     return st.EndOfWal(pg.timeline, Lsn(pg.end), flushed, beyond)

@@ -18,6 +18,7 @@ from tests.simulator.checkers import Checkers
 from tests.simulator.model_agent import Agent
 from tests.simulator.model_control import Control, ModelEtcd
 from tests.simulator.model_postgres import Postgres
+from tests.simulator.record_truth import RecordTruth
 from tests.simulator.world import World
 
 
@@ -42,6 +43,7 @@ class Fleet:
         self._awaited: list[tuple[Callable[[Record], bool], Callable[[], None]]] = []
         self.sent: list[Assignment] = []
         self.checkers = Checkers(self)
+        self.truth = RecordTruth(self)
         self.postgres = {n: self._server(n) for n in names}
         self.agents = {n: Agent(self.world, "c1", n, self.postgres[n], profile, self._heard) for n in names}
         for name, agent in self.agents.items():
@@ -67,6 +69,7 @@ class Fleet:
 
     def _saved(self, old: Record | None, new: Record) -> None:
         self.checkers.saved(old, new)
+        self.truth.saved(old, new)
         self.on_saved(old, new)
         due = [entry for entry in self._awaited if entry[0](new)]
         for entry in due:
@@ -99,6 +102,7 @@ class Fleet:
             return
         facts = agent.facts()
         self.checkers.reported(agent, facts)
+        self.truth.reported(agent.name, facts)
         control_cut = frozenset((agent.name, "control"))
 
         def arrive() -> None:

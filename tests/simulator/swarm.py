@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from common.profile import DEFAULT, FAST
 from tests.simulator.checkers import Violation
 from tests.simulator.faults import AIMED, PLAIN, scene
+from tests.simulator.faults_aimed import AT_A_CLAUSE
 from tests.simulator.fleet import Fleet
 
 _EXCEPTIONS = (
@@ -67,7 +68,7 @@ def _faults(fleet: Fleet) -> bool:
     lost = False
     for _ in range(world.dice.choice((1, 1, 2, 3))):
         at = scene(fleet)
-        fault = world.dice.choice(AIMED if world.chance(700) else PLAIN)
+        fault = world.dice.choice((*AIMED, *AT_A_CLAUSE) if world.chance(700) else PLAIN)
         world.note(f"fault {fault.__name__} primary={at.primary} one={at.one}")
         fault(at)
         world.run_until(world.now_us + world.between(1_000, 1_500_000))

@@ -23,6 +23,8 @@ class World:
         self.steps = 0
         self.trace: list[str] = []
         self.counts: dict[str, int] = {}
+        self.damaged: dict[str, tuple[int, int]] = {}
+        """member → in which run of its PostgreSQL the disk lost records, and how far it had flushed."""
         self.after_each: Callable[[], None] = lambda: None
 
     @property

@@ -1,0 +1,250 @@
+"""What may be written into the record, by arithmetic of its own (R1 to R6, R13), beside the core's.
+
+The core checks its records too (orchestrator/core/invariants.py), but with the very functions that it decides
+by: one that counts wrongly there counts wrongly twice. Here everything is counted anew, from the record's
+plain fields and from the world; nothing of `quorum`, `priors`, `candidates` or `rule` is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from common.assignment import Position
+from common.facts import Facts, SealReport
+from common.ids import MemberName
+from common.lsn import ZERO
+from common.rule import Rule, RuleKind, Voter
+from orchestrator.core.record import Phase, Prior, Record
+from tests.simulator.checkers import Violation
+
+if TYPE_CHECKING:
+    from tests.simulator.fleet import Fleet
+
+_HEARD_LATELY_US = 2_000_000
+"""Longer than any standby may be silent and still counts as one that answers, in the profiles that are run."""
+_SEEN_LATELY_US = 3_000_000
+"""How old the report may be that a voter is added on (R6)."""
+
+
+class RecordTruth:
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self._heard_at: dict[str, int] = {}
+        self._streamed_at: dict[tuple[str, str], int] = {}
+        """(primary, application name) → when the primary last reported it as streaming."""
+        self._candidates: dict[int, MemberName | None] = {}
+
+    def reported(self, member: str, facts: Facts) -> None:
+        now = self.fleet.world.now_us
+        self._heard_at[member] = now
+        for peer in facts.peers:
+            if peer.state == "streaming":
+                self._streamed_at[member, peer.application_name] = now
+
+    def saved(self, old: Record | None, new: Record) -> None:
+        broken = [] if old is None else list(self._broken(old, new))
+        if broken:
+            raise Violation("; ".join(broken))
+
+    def _broken(self, old: Record, new: Record) -> Iterator[str]:
+        yield from _members(old, new)
+        if new.phase is Phase.SEALING and old.phase is not Phase.SEALING:
+            yield from _left(old, new)
+            yield from self._out_of_reach(old, new)
+        if new.phase is Phase.PROMOTING and old.phase is not Phase.PROMOTING:
+            yield from self._chosen(old, new)
+        if new.phase is Phase.STABLE and old.phase is Phase.STABLE:
+            yield from self._changed(old, new)
+        if old.prior and not new.prior:
+            yield from self._settled(new)
+
+    # R1, "When"
+
+    def _out_of_reach(self, old: Record, new: Record) -> Iterator[str]:
+        by = new.operation
+        if by is None or (old.phase is Phase.STABLE and by.kind != "automatic"):
+            return  # a person asked for it
+        now = self.fleet.world.now_us
+        lost = old.primary if by.by == "PrimaryHostLost" and old.phase is Phase.STABLE else None
+        there = {
+            m.voter
+            for m in old.members
+            if m.name != lost and now - self._heard_at.get(m.name, -_HEARD_LATELY_US) < _HEARD_LATELY_US
+        }
+        for prior in new.prior:
+            if prior.bound is None and not _resolvable(prior, there):
+                yield f"R1: epoch {old.epoch} is left, and nobody who answers can resolve {prior}"
+        others = [m for m in old.members if m.voter in there and not m.nofailover]
+        if not [m for m in others if m.name != old.primary or old.phase is Phase.PROMOTING]:
+            yield f"R1: epoch {old.epoch} is left, and nobody who answers can be the candidate"
+
+    # R2 to R5
+
+    def _chosen(self, old: Record, new: Record) -> Iterator[str]:
+        if new.epoch in self._candidates:
+            yield f"R4: {self._candidates[new.epoch]} was the candidate of epoch {new.epoch} already"
+        self._candidates[new.epoch] = new.candidate
+        sealed = {
+            m.voter: seal
+            for m in new.members
+            if (seal := dict(new.seals).get(m.name)) is not None
+            and (seal.epoch, seal.incarnation) == (new.epoch, m.incarnation)
+        }
+        bounds = {prior: _bound(prior, sealed) for prior in old.prior}
+        for prior, bound in bounds.items():
+            if bound is None:
+                yield f"R2: {prior} is not resolved"
+            elif not any(
+                (p.primary, p.number, p.rule) == (prior.primary, prior.number, prior.rule)
+                and p.bound is not None
+                and p.bound >= bound
+                for p in new.prior
+            ):
+                yield f"R3: the bound {bound} of {prior} was not written with the candidate"
+        least = max((b for b in bounds.values() if b is not None), default=Position(0, ZERO))
+        fit = [
+            m
+            for m in new.members
+            if (s := sealed.get(m.voter)) is not None
+            and not s.damaged
+            and not m.nofailover
+            and s.position >= least
+        ]
+        chosen = next((m for m in fit if m.name == new.candidate), None)
+        if chosen is None:
+            yield f"R3: {new.candidate} is not sealed, whole and at or above {least}"
+            return
+        mine = sealed[chosen.voter].position
+        if new.candidate_position != mine:
+            yield f"R3: {new.candidate} is sealed at {mine}, the record says {new.candidate_position}"
+        if new.timeline_max <= old.timeline_max:
+            yield f"R11: timeline {new.timeline_max} was allocated before"
+
+        def attachable(position: Position) -> tuple[Voter, ...]:
+            return tuple(
+                m.voter
+                for m in new.members
+                if (s := sealed.get(m.voter)) is not None
+                and not s.damaged
+                and not m.nofailover
+                and _lies_below(s.position, position, old)
+            )
+
+        yield from _r_new(new, set(attachable(mine)) - {chosen.voter})
+        if new.handover is None:
+            gave_up = {p.primary for p in old.prior} | {old.primary}
+            fresh = [m for m in fit if m.name not in gave_up] or fit
+            k = self.fleet.spec.k
+            ranks = {m.name: (len(attachable(sealed[m.voter].position)) > k, m.priority) for m in fresh}
+            if new.candidate not in ranks or ranks[new.candidate] < max(ranks.values()):
+                yield f"R3: {new.candidate} is chosen, though there is a better one: {ranks}"
+
+    # R6
+
+    def _changed(self, old: Record, new: Record) -> Iterator[str]:
+        if old.rules == new.rules:
+            return
+        before = [set(rule.voters) for rule in old.rules]
+        if (len(old.rules), len(new.rules)) == (1, 2):
+            a, b = new.rules
+            if a != old.rules[0] or new.target != b:
+                yield f"R6: {old.rules} became {new.rules}, target {new.target}"
+            if RuleKind.QUORUM is a.kind is b.kind:
+                only_k = set(a.voters) == set(b.voters)
+                only_v = a.k == b.k and (set(a.voters) < set(b.voters) or set(b.voters) < set(a.voters))
+                if not only_k and not only_v:
+                    yield f"R6: from {a} to {b} is more than one step"
+            for voter in set(b.voters) - before[0]:
+                name = f"{voter}@{new.epoch}"
+                seen_at = self._streamed_at.get((str(new.primary), name), -_SEEN_LATELY_US)
+                if self.fleet.world.now_us - seen_at > _SEEN_LATELY_US:
+                    yield f"R6: {voter} is added, and {new.primary} does not see it streaming"
+        elif (len(old.rules), len(new.rules)) != (2, 1) or new.rules != (old.target,):
+            yield f"R6: {old.rules} became {new.rules}, target {old.target}"
+
+    def _settled(self, new: Record) -> Iterator[str]:
+        """R5: k of V have the first record of the new timeline, by content."""
+        promoted = self.fleet.checkers.promotions.get(new.epoch)
+        rule = new.rules[0]
+        if promoted is None or rule.kind is not RuleKind.QUORUM:
+            return
+        first = len(promoted[2])
+        primary = self.fleet.postgres[promoted[0]].log
+        if first >= len(primary):
+            return  # a crash took it: nobody can have counted it
+        have = [
+            v.member
+            for v in rule.voters
+            if len(log := self.fleet.postgres[v.member].log) > first and log[first] == primary[first]
+        ]
+        if len(have) < rule.k and not self.fleet.world.counts.get("hosts with an old copy"):
+            yield f"R5: prior is emptied, and only {have} of {rule} have the first record of epoch {new.epoch}"
+
+
+def _members(old: Record, new: Record) -> Iterator[str]:
+    """R13."""
+    known = {m.name: m for m in old.members}
+    for member in new.members:
+        before = known.get(member.name)
+        if before is None or before.incarnation == member.incarnation or before.incarnation is None:
+            continue
+        if member.number <= before.number:
+            yield f"R13: {member.name} is another incarnation, and has the number {member.number} again"
+    names = {m.name for m in new.members}
+    for voter in {v for rule in new.rules for v in rule.voters}:
+        if voter.member not in names:
+            yield f"R13: {voter} left, and {[str(r) for r in new.rules]} names it"
+
+
+def _left(old: Record, new: Record) -> Iterator[str]:
+    if new.epoch != old.epoch + 1:
+        yield f"R1: {old.phase} of epoch {old.epoch} is left for epoch {new.epoch}"
+    who = old.primary if old.phase is Phase.STABLE else old.candidate
+    number = old.the(who).number if who is not None else 0
+    for rule in old.rules:
+        if Prior(old.epoch, who or MemberName(""), number, rule) not in new.prior:
+            yield f"R1: {who} may have acknowledged under {rule} in epoch {old.epoch}, and no prior says so"
+    for prior in old.prior:
+        if prior not in new.prior:
+            yield f"R4: {prior} was dropped"
+
+
+def _resolvable(prior: Prior, there: set[Voter]) -> bool:
+    if Voter(prior.primary, prior.number) in there:
+        return True
+    rule = prior.rule
+    return rule.kind is RuleKind.QUORUM and len(there & set(rule.voters)) > len(rule.voters) - rule.k
+
+
+def _bound(prior: Prior, sealed: dict[Voter, SealReport]) -> Position | None:
+    ways = [] if prior.bound is None else [prior.bound]
+    rule = prior.rule
+    if rule.kind is RuleKind.QUORUM:
+        at = sorted(sealed[v].position for v in rule.voters if v in sealed)
+        if len(at) > len(rule.voters) - rule.k:
+            ways.append(at[len(rule.voters) - rule.k])
+    own = sealed.get(Voter(prior.primary, prior.number))
+    if own is not None and not own.damaged:
+        ways.append(own.position)
+    return min(ways, default=None)
+
+
+def _lies_below(position: Position, of: Position, record: Record) -> bool:
+    """Whether who ends there needs no rewind to follow one that is promoted at `of`."""
+    if position.timeline == of.timeline:
+        return position.end_lsn <= of.end_lsn
+    if of.timeline != record.timeline and of.timeline not in {step.timeline for step in record.history}:
+        return False  # that of a candidate that was given up: the record doesn't know where it forked off
+    history = [step for step in record.history if step.timeline < of.timeline]
+    return any(s.timeline == position.timeline and position.end_lsn <= s.switch_lsn for s in history)
+
+
+def _r_new(new: Record, able: set[Voter]) -> Iterator[str]:
+    rule: Rule = new.rules[0]
+    if len(new.rules) != 1:
+        yield f"R4: R_new is one rule, not {new.rules}"
+    for voter in set(rule.voters) - able:
+        yield f"R5: R_new names {voter}, which is not sealed or lies past {new.candidate_position}"
+    if rule.kind is RuleKind.SOLO and able:
+        yield f"R5: R_new is solo, though {sorted(map(str, able))} can attach"
