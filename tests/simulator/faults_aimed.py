@@ -245,26 +245,27 @@ def _apply(fleet: Fleet, spec: ClusterSpec) -> None:
 
 
 def etcd_is_restored_old(s: Scene) -> None:
-    """R14: the record is that of before a change of the rule, in the same epoch. Nothing is written and nobody
-    is ordered about until a person has mended it."""
+    """R14: the record is that of before two changes of the rule, which looks the same and is in the same epoch.
+    Nothing is written and nobody is ordered about until a person has mended it."""
     if not s.others or not _is_quiet(s):
         return
     fleet, world, etcd, now = s.fleet, s.fleet.world, s.fleet.etcd, scene(s.fleet)
     old, old_revision = etcd.record, etcd.record_revision
     assert old is not None
     fleet.lose_host(now.one)
-    lasts_us = (fleet.profile.voter_lost_ms + 3_000) * 1_000
-    world.run_until(world.now_us + lasts_us)
-    newer = etcd.record
-    if newer is None or newer.epoch != old.epoch or etcd.record_revision == old_revision:
-        return
-    newer_revision = etcd.record_revision
-    obeyed = fleet.agents[now.primary].state.obeyed
-    if obeyed <= Version(old.epoch, old_revision):
+    world.run_until(world.now_us + (fleet.profile.voter_lost_ms + 2_000) * 1_000)
+    fleet.restart_host(now.one)
+    world.run_until(world.now_us + 20_000_000, fleet.whole)
+    newer, newer_revision = etcd.record, etcd.record_revision
+    if (
+        newer is None
+        or (newer.epoch, newer.rules) != (old.epoch, old.rules)
+        or newer_revision == old_revision
+    ):
         return
     etcd.record, etcd.record_revision = old, old_revision
     fleet.replace_leader()
-    _stands_still(fleet, old, "an older record than was obeyed")
+    _stands_still(fleet, old, now.primary, "an older record than was obeyed")
     etcd.record, etcd.record_revision = newer, newer_revision
     fleet.replace_leader()
     world.count("records restored old")
@@ -280,16 +281,17 @@ def another_etcd(s: Scene) -> None:
     control = fleet.control
     control.feed(ev.LeadershipGained(fleet.world.now, control.term, _ANOTHER_ETCD, (), Version(0, 0)))
     control.feed(ev.RecordLoaded(fleet.world.now, record, fleet.etcd.record_revision))
-    fleet.kill_postmaster(now.primary)
-    _stands_still(fleet, record, "the record of another etcd")
+    _stands_still(fleet, record, now.primary, "the record of another etcd")
     fleet.replace_leader()
     fleet.world.count("records of another etcd")
 
 
-def _stands_still(fleet: Fleet, record: Record, why: str) -> None:
+def _stands_still(fleet: Fleet, record: Record, primary: str, why: str) -> None:
+    """Once it has heard the members; also when the primary crashes, which every leader acts on."""
     world = fleet.world
     world.run_until(world.now_us + 1_500_000)
     fleet.sent.clear()
+    fleet.kill_postmaster(primary)
     world.run_until(world.now_us + 2_500_000)
     if fleet.etcd.record != record:
         raise Violation(f"R14: the leader wrote over {why}")
