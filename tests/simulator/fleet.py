@@ -32,6 +32,7 @@ class Fleet:
             "db.example.",
             tuple(MemberSpec(MemberName(n), f"host-{n}", (f"10.0.0.{i + 1}",)) for i, n in enumerate(names)),
             k=k,
+            profile=profile.name,
         )
         self.etcd = ModelEtcd()
         self.down: set[str] = set()

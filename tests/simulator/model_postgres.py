@@ -363,8 +363,8 @@ class Postgres:
         if self.promoting or self.state is not PostgresState.STANDBY:
             return
         self.promoting = True
-        run = self.run
-        self.world.after(self.world.between(5_000, 60_000), lambda: self._promoted(run, done))
+        run, slow_us = self.run, self.world.slow_promotion_us
+        self.world.after(slow_us + self.world.between(5_000, 60_000), lambda: self._promoted(run, done))
 
     def _promoted(self, run: int, done: Callable[[], None]) -> None:
         if run != self.run or not self.promoting:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from common.profile import DEFAULT, FAST
 from tests.simulator.checkers import Violation
+from tests.simulator.experiments import EXPERIMENTS
 from tests.simulator.faults import AIMED, PLAIN, scene
 from tests.simulator.faults_aimed import AT_A_CLAUSE
 from tests.simulator.fleet import Fleet
@@ -51,6 +52,7 @@ def _run(fleet: Fleet) -> None:
     if not world.run_until(world.now_us + 40_000_000, fleet.whole):
         raise Violation(f"the cluster was not born: {_reasons(fleet)}")
     _clients(fleet)
+    EXPERIMENTS[world.seed % len(EXPERIMENTS)](scene(fleet))
     for _ in range(_ROUNDS):
         lost = _faults(fleet)
         fleet.heal()
@@ -58,6 +60,7 @@ def _run(fleet: Fleet) -> None:
             return
 
 
+_FAULTS = (*AIMED, *AT_A_CLAUSE, EXPERIMENTS[0], EXPERIMENTS[2])
 _ROUNDS = 6
 _EPOCHS_TO_HEAL = 30
 
@@ -68,7 +71,8 @@ def _faults(fleet: Fleet) -> bool:
     lost = False
     for _ in range(world.dice.choice((1, 1, 2, 3))):
         at = scene(fleet)
-        fault = world.dice.choice((*AIMED, *AT_A_CLAUSE) if world.chance(700) else PLAIN)
+        fault = world.dice.choice(_FAULTS if world.chance(700) else PLAIN)
+        world.count("faults")
         world.note(f"fault {fault.__name__} primary={at.primary} one={at.one}")
         fault(at)
         world.run_until(world.now_us + world.between(1_000, 1_500_000))

@@ -20,6 +20,8 @@ class World:
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._sequence = 0
         self._contents = 0
+        self.slow_promotion_us = 0
+        """How much longer a promotion may take at present."""
         self.steps = 0
         self.trace: list[str] = []
         self.counts: dict[str, int] = {}
