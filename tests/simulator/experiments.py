@@ -135,7 +135,7 @@ def switchover_is_clean(s: Scene) -> None:
         return
     fleet, now, before = s.fleet, scene(s.fleet), s.fleet.record()
     assert before is not None
-    fleet.once(lambda record: record.handover is not None, lambda: load(s, 100))
+    fleet.once(lambda record: record.handover is not None, lambda: load(s, 1_200))
     fleet.switchover(now.one)
 
     def done() -> bool:
@@ -201,7 +201,7 @@ def _the_file_says(s: Scene, kind: str) -> None:
     if kind == "nofailover":
         _apply(fleet, _with(spec, replace(mine, nofailover=True)))
     elif kind == "priority":
-        _apply(fleet, _with(spec, replace(mine, priority=world.dice.choice((50, 200)))))
+        _apply(fleet, _with(spec, replace(mine, priority=world.dice.choice((50, 200, 200)))))
     else:
         others = tuple(m for m in spec.members if m.name != now.one)
         _apply(fleet, replace(spec, members=others, k=min(spec.k, len(others) - 1)))
@@ -209,6 +209,10 @@ def _the_file_says(s: Scene, kind: str) -> None:
     if kind == "nofailover":
         _nobody_forced(fleet.record(), now.one)
     if kind != "leaves":
+        if len(now.others) > 1 and world.chance(500):  # the one that is preferred lags, and another one
+            for lags in (now.one, now.others[0]):
+                fleet.postgres[lags].stalled_until = world.now_us + 1_500_000
+            world.run_until(world.now_us + 200_000)
         fleet.lose_host(now.primary)
         world.run_until(world.now_us + 1_000_000)
         _must(fleet, _serves_without(fleet, now.primary), _WHOLE_WITHIN_US, f"nobody serves after {kind}")

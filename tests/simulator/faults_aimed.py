@@ -82,7 +82,7 @@ def primary_s_agent_forgets_under_load(s: Scene) -> None:
         return  # once in a run: a second one could take what nobody else can tell
     world.count("agents that forgot")
     s.fleet.lose_state(s.primary)
-    load(s, 600)
+    load(s, 1_200)
 
 
 def load(s: Scene, writes: int) -> None:

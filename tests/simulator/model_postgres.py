@@ -117,8 +117,7 @@ class Postgres:
             self.world.count("unflushed tails lost")
             del self.log[max(0, kept) :]
         self.run += 1
-        self.state = PostgresState.STOPPED
-        self.clean = False
+        self.state, self.clean = PostgresState.STOPPED, False
         self._end_receiver()
         for sender in self.senders:
             sender.alive = False
@@ -245,6 +244,7 @@ class Postgres:
 
     def end_receivers(self) -> None:
         self._end_receiver()
+        self._connect_later()  # the startup process asks for another one, as the settings say then
 
     def _linked(self, sender: Walsender) -> bool:
         receiver = sender.follower.receiver

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from common.assignment import Position
 from common.facts import Facts, SealReport
 from common.ids import MemberName
-from common.lsn import ZERO
+from common.lsn import ZERO, Lsn
 from common.rule import Rule, RuleKind, Voter
 from orchestrator.core.record import Phase, Prior, Record
 from tests.simulator.checkers import Violation
@@ -90,6 +90,7 @@ class RecordTruth:
             if (seal := dict(new.seals).get(m.name)) is not None
             and (seal.epoch, seal.incarnation) == (new.epoch, m.incarnation)
         }
+        yield from self._moved(new, sealed)
         bounds = {prior: _bound(prior, sealed) for prior in old.prior}
         kept = {(p.primary, p.number, p.rule): p.bound for p in new.prior}
         for prior, bound in bounds.items():
@@ -137,6 +138,17 @@ class RecordTruth:
             ranks = {m.name: (len(attachable(sealed[m.voter].position)) > k, m.priority) for m in fresh}
             if new.candidate not in ranks or ranks[new.candidate] < max(ranks.values()):
                 yield f"R3: {new.candidate} is chosen, though there is a better one: {ranks}"
+
+    def _moved(self, new: Record, sealed: dict[Voter, SealReport]) -> Iterator[str]:
+        """R1, I8: who is sealed stands still, by its log and not by its word."""
+        for member in new.members:
+            seal = sealed.get(member.voter)
+            if seal is None or seal.damaged:
+                continue
+            same = self.fleet.agents[member.name].state.incarnation == seal.incarnation
+            end = self.fleet.postgres[member.name].end
+            if same and end != seal.end_lsn:
+                yield f"R1: {member.name} is sealed at {seal.end_lsn}, and its log ends at {Lsn(end)}"
 
     # R6
 
