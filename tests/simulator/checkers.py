@@ -46,6 +46,7 @@ class Checkers:
     def _acknowledged(self, server: Postgres, entry: Entry | None) -> None:
         assert entry is not None
         self.client_rows += 1
+        self.fleet.truth.acknowledged(server.member, server.timeline, entry)
         for other, (who, _, log) in self.promotions.items():
             if self._timeline_epoch(entry.timeline) < other and not self._has(log, entry):
                 raise Violation(

@@ -165,9 +165,18 @@ def disk_of_a_standby_is_damaged(s: Scene) -> None:
     server = fleet.postgres[now.one]
     if not server.running or server.receiver is None:
         return
-    server.end_receivers()
-    world.damaged[now.one] = (server.run, server.end)
-    del server.log[-world.between(1, 4) :]
+
+    def lose_records() -> None:
+        server._end_receiver()
+        world.damaged[now.one] = (server.run, server.end)
+        del server.log[-world.between(1, 4) :]
+
+    if world.chance(500):
+        lose_records()
+    else:  # once it was chosen, and before it promotes (R3)
+        fleet.once(
+            lambda record: record.candidate == now.one and record.phase is Phase.PROMOTING, lose_records
+        )
     fleet.lose_host(now.primary)
     world.run_until(world.now_us + world.between(2_500_000, 4_000_000))
     fleet.restart_host(now.primary)

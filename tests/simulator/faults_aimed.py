@@ -10,6 +10,7 @@ from common.rule import RuleKind
 from orchestrator.core.record import Phase
 from tests.simulator.faults import Fault, Scene
 from tests.simulator.model_parts import Conf
+from tests.simulator.model_postgres import Postgres
 
 
 def leader_loses_the_others_first(s: Scene) -> None:
@@ -85,6 +86,72 @@ def primary_s_agent_forgets_under_load(s: Scene) -> None:
     load(s, 1_200)
 
 
+def primary_crashes_under_load(s: Scene) -> None:
+    """R5: what it had flushed and nobody had received lies past every switch point."""
+    load(s, 400)
+    s.later(5, 80, lambda: s.fleet.kill_postmaster(s.current_primary()))
+
+
+def receivers_stall_after_a_promotion(s: Scene) -> None:
+    """R5: they connect and say how far they are, and get nothing of the new timeline."""
+    only_voters = s.fleet.world.chance(500)
+
+    def stall() -> None:
+        record = s.fleet.record()
+        voters = set() if record is None else {str(v.member) for v in record.rule.voters}
+        for name in (s.primary, s.one, *s.others):
+            if name in voters or not only_voters:
+                server = s.fleet.postgres[name]
+                server.stalled_until = s.fleet.world.now_us + s.fleet.world.between(1_000_000, 3_000_000)
+
+    s.fleet.once(lambda record: record.phase is Phase.PROMOTING, stall)
+    s.fleet.kill_postmaster(s.primary)
+
+
+def checkpointers_stall(s: Scene) -> None:
+    """R5, R6, E7: whether backends wait at all is a flag that the checkpointer sets, however late."""
+    world = s.fleet.world
+    world.slow_checkpointer_us = 2_000_000
+    s.later(4_000, 6_000, lambda: setattr(world, "slow_checkpointer_us", 0))
+    for other in (s.one, *s.others):
+        if world.chance(600):
+            s.cut(other, s.primary, 1_000, 4_000)
+        if world.chance(300):
+            s.cut(other, "control", 1_000, 4_000)
+    s.later(0, 2_000, lambda: s.fleet.kill_postmaster(s.current_primary()))
+    s.later(2_500, 6_000, s.lose_primary)
+    load(s, 400)
+
+
+def alone_and_crashed(s: Scene) -> None:
+    """R5, R8: nobody can take over, so it starts again in place; what it acknowledges then, the others have."""
+    for other in (s.one, *s.others):
+        s.cut(other, "control", 3_500, 4_500)
+        if s.fleet.world.chance(500):
+            s.cut(other, s.primary, 3_500, 4_500)
+    s.later(100, 300, lambda: s.fleet.kill_postmaster(s.primary))
+
+
+def candidate_is_killed_again_and_again(s: Scene) -> None:
+    """R4: each time PostgreSQL had got as far as promoting, and the record had not."""
+    world = s.fleet.world
+    until_us = world.now_us + 9_000_000
+    for other in s.others:
+        s.lose(other, 9_000, 10_000)
+    s.lose(s.primary, 9_000, 10_000)
+
+    def look() -> None:
+        record = s.fleet.record()
+        candidate = None if record is None or record.phase is not Phase.PROMOTING else record.candidate
+        if candidate is not None and s.fleet.postgres[candidate].state is PostgresState.PRIMARY:
+            s.fleet.kill_postmaster(candidate)
+        if world.now_us < until_us:
+            world.after(5_000, look)
+
+    look()
+    world.run_until(until_us)
+
+
 def load(s: Scene, writes: int) -> None:
     """One after the other, as fast as a busy cluster."""
     s.fleet.write()
@@ -115,18 +182,27 @@ def host_comes_back_with_an_old_copy(s: Scene) -> None:
     fleet.lose_host(victim)
     fleet.agents[victim].forget()
     fleet.checkers.forgot(victim)
-    server = fleet.postgres[victim]
-    if fleet.world.chance(300):
+    nothing = fleet.world.chance(300)
+
+    def back() -> None:
+        if victim in fleet.down:
+            _yesterday(fleet.postgres[victim], nothing=nothing)
+            fleet.restart_host(victim)
+
+    s.later(300, 2_500, back)
+    if fleet.world.chance(600):
+        only_the_old_copy_is_heard(s, victim)
+
+
+def _yesterday(server: Postgres, *, nothing: bool) -> None:
+    if nothing:
         server.state, server.system_identifier, server.marker = PostgresState.ABSENT, "", ()
         server.log.clear()
-    del server.log[fleet.world.between(len(server.log) // 2, len(server.log)) :]
+    del server.log[server.world.between(len(server.log) // 2, len(server.log)) :]
     server.timeline = server.log[-1].timeline if server.log else 1
     server.history = tuple(step for step in server.history if step.timeline < server.timeline)
     server.histories = {t: f for t, f in server.histories.items() if t <= server.timeline}
     server.conf, server.slots, server.standby_signal = Conf(), set(), True
-    s.later(300, 2_500, lambda: fleet.restart_host(victim))
-    if fleet.world.chance(600):
-        only_the_old_copy_is_heard(s, victim)
 
 
 def only_the_old_copy_is_heard(s: Scene, victim: str) -> None:
@@ -144,6 +220,11 @@ AT_A_CLAUSE: tuple[Fault, ...] = (
     promotion_is_slow,
     primary_s_agent_forgets_under_load,
     solo_primary_vanishes,
+    primary_crashes_under_load,
+    receivers_stall_after_a_promotion,
+    checkpointers_stall,
+    alone_and_crashed,
+    candidate_is_killed_again_and_again,
     host_comes_back_with_an_old_copy,
     host_comes_back_with_an_old_copy,
 )

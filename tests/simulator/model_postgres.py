@@ -140,12 +140,12 @@ class Postgres:
 
     def write_settings(self, conf: Conf) -> None:
         changed_stream = (conf.upstream, conf.name) != (self.conf.upstream, self.conf.name)
-        self.conf = conf
+        self.conf, run = conf, self.run
         if not self.running:
             return
-        run = self.run
         self.world.after(self.world.between(100, 3_000), lambda: self._reload(run, conf))
-        self.world.after(self.world.between(100, 60_000), lambda: self._checkpointer(run))
+        late_us = 60_000 + self.world.slow_checkpointer_us
+        self.world.after(self.world.between(100, late_us), lambda: self._checkpointer(run))
         for sender in list(self.senders):
             self.world.after(self.world.between(100, 60_000), lambda s=sender: self._reload_sender(run, s))  # type: ignore[misc]
         if changed_stream and conf.upstream:

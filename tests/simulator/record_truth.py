@@ -17,6 +17,7 @@ from common.lsn import ZERO, Lsn
 from common.rule import Rule, RuleKind, Voter
 from orchestrator.core.record import Phase, Prior, Record
 from tests.simulator.checkers import Violation
+from tests.simulator.model_parts import RECORD, Entry
 
 if TYPE_CHECKING:
     from tests.simulator.fleet import Fleet
@@ -58,6 +59,28 @@ class RecordTruth:
             yield from self._changed(old, new)
         if old.prior and not new.prior:
             yield from self._settled(new)
+
+    # R5, R6, I7
+
+    def acknowledged(self, member: str, timeline: int, entry: Entry) -> None:
+        """As many have it as a rule asks for that the record lists for this primary in its epoch."""
+        record, epoch = self.fleet.etcd.record, self.fleet.checkers._timeline_epoch(timeline)
+        if record is None:
+            return
+        mine = record.candidate if record.phase is Phase.PROMOTING else record.primary
+        if record.epoch == epoch and record.phase is not Phase.SEALING and mine == member:
+            rules = record.rules
+        else:  # superseded; where its priors were settled already, I2 is what counts
+            rules = tuple(p.rule for p in record.prior if (p.epoch, p.primary) == (epoch, member))
+        index = entry.start // RECORD - 1
+
+        def has(voter: Voter) -> bool:
+            log = self.fleet.postgres[voter.member].log
+            return index < len(log) and log[index] == entry
+
+        if rules and not any(sum(map(has, rule.voters)) >= rule.k for rule in rules):
+            listed = [str(rule) for rule in rules]
+            raise Violation(f"R5: row {entry.content} is acknowledged by {member}, and {listed} are not met")
 
     # R1, "When"
 
