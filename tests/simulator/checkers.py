@@ -117,6 +117,7 @@ class Checkers:
     # I11
 
     def _rebuilt(self, server: Postgres) -> None:
+        self.fleet.truth.rebuilt(server)
         record = self.fleet.etcd.record
         known = None if record is None else record.member(MemberName(server.member))
         if record is None or known is None or server.state is PostgresState.ABSENT:

@@ -61,7 +61,7 @@ def one_is_gone_for_good(s: Scene) -> None:
         return
     fleet, world, now = s.fleet, s.fleet.world, scene(s.fleet)
     victim = now.anybody
-    begun = world.dice.randrange(4)
+    begun = 2 if not now.others and world.chance(500) else world.dice.randrange(4)
     if begun == 0:
         fleet.switchover(None)
         world.run_until(world.now_us + world.between(0, 300_000))

@@ -77,7 +77,7 @@ def primary_s_agent_forgets_under_load(s: Scene) -> None:
     """R1, R13: nobody stops the primary, whose agent is another one now; it goes on acknowledging while the
     others seal."""
     record, world = s.fleet.record(), s.fleet.world
-    if record is None or record.phase is not Phase.STABLE or record.prior or s.fleet.down or s.fleet.cut:
+    if record is None or s.fleet.down or s.fleet.cut or not s.fleet.whole():
         return
     if not record.rule.waits or len(record.rules) > 1 or world.counts.get("agents that forgot"):
         return  # once in a run: a second one could take what nobody else can tell
@@ -132,6 +132,32 @@ def alone_and_crashed(s: Scene) -> None:
     s.later(100, 300, lambda: s.fleet.kill_postmaster(s.primary))
 
 
+def rule_change_that_nobody_hears_of(s: Scene) -> None:
+    """R6, R8: the new rule is in force and confirmed, the leader does not hear it; the primary crashes, and
+    starts again in place with the rule that it stored last."""
+
+    def cut_all() -> None:
+        for name in (s.primary, s.one, *s.others):
+            s.cut(name, "control", 4_500, 5_500)
+        s.later(300, 900, lambda: s.fleet.kill_postmaster(s.current_primary()))
+
+    s.fleet.once(lambda record: len(record.rules) == 2, lambda: s.later(8, 12, cut_all))
+    stay_ms = s.fleet.profile.voter_lost_ms
+    s.lose(s.one, stay_ms // 2, stay_ms + 1_500)
+
+
+def one_stays_with_the_old_primary(s: Scene) -> None:
+    """R9: both are cut off together, so it receives what nobody acknowledges; then it hears of the new epoch,
+    still streaming from the old one."""
+    if s.fleet.spec.k < 2 or len(s.others) < 2:
+        return  # with k = 1 nobody could take over without it
+    for other in s.others:
+        s.cut(other, s.primary, 4_500, 5_500)
+        s.cut(other, s.one, 2_500, 3_500)
+    s.cut(s.primary, "control", 4_500, 5_500)
+    s.cut(s.one, "control", 2_500, 3_500)
+
+
 def candidate_is_killed_again_and_again(s: Scene) -> None:
     """R4: each time PostgreSQL had got as far as promoting, and the record had not."""
     world = s.fleet.world
@@ -174,7 +200,7 @@ def host_comes_back_with_an_old_copy(s: Scene) -> None:
     """R13: the data directory is a copy of yesterday, and the agent's state is gone with the host."""
     fleet, record = s.fleet, s.fleet.record()
     victim = s.anybody
-    if record is None or record.phase is not Phase.STABLE or record.prior or fleet.down:
+    if record is None or fleet.down or not fleet.whole():
         return
     if not record.rule.waits or len(record.rules) > 1 or fleet.world.counts.get("hosts with an old copy"):
         return  # a second one in a run could take what nobody else has
@@ -188,6 +214,8 @@ def host_comes_back_with_an_old_copy(s: Scene) -> None:
         if victim in fleet.down:
             _yesterday(fleet.postgres[victim], nothing=nothing)
             fleet.restart_host(victim)
+            for _ in range(4):  # what was meant for the incarnation that is lost
+                s.later(0, 600, lambda: fleet.late_order(victim))
 
     s.later(300, 2_500, back)
     if fleet.world.chance(600):
@@ -213,6 +241,9 @@ def only_the_old_copy_is_heard(s: Scene, victim: str) -> None:
         s.later(200, 3_000, s.vanish)
 
 
+IDENTITIES_LOST = ("hosts with an old copy", "agents that forgot")
+"""What is counted where an incarnation was lost; two at once is more than a rule change under way survives
+(docs/clauses.md, "What was found")."""
 AT_A_CLAUSE: tuple[Fault, ...] = (
     leader_loses_the_others_first,
     candidate_is_lost_when_nobody_else_is_heard,
@@ -225,6 +256,8 @@ AT_A_CLAUSE: tuple[Fault, ...] = (
     checkpointers_stall,
     alone_and_crashed,
     candidate_is_killed_again_and_again,
+    rule_change_that_nobody_hears_of,
+    one_stays_with_the_old_primary,
     host_comes_back_with_an_old_copy,
     host_comes_back_with_an_old_copy,
 )

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from common.assignment import Position
-from common.facts import Facts, SealReport
+from common.facts import Facts, PostgresState, SealReport
 from common.ids import MemberName
 from common.lsn import ZERO, Lsn
 from common.rule import Rule, RuleKind, Voter
 from orchestrator.core.record import Phase, Prior, Record
 from tests.simulator.checkers import Violation
 from tests.simulator.model_parts import RECORD, Entry
+from tests.simulator.model_postgres import Postgres
 
 if TYPE_CHECKING:
     from tests.simulator.fleet import Fleet
@@ -26,6 +27,7 @@ _ON_ITS_WAY_US = 10_000
 """A report, the turn it leads to and the saving of the record take less."""
 _SEEN_LATELY_US = 3_000_000
 """How old the report may be that a voter is added on (R6)."""
+_RUNS = (PostgresState.STANDBY, PostgresState.PRIMARY)
 
 
 class RecordTruth:
@@ -34,10 +36,14 @@ class RecordTruth:
         self._heard_at: dict[str, int] = {}
         self._streamed_at: dict[tuple[str, str], int] = {}
         """(primary, application name) → when the primary last reported it as streaming."""
+        self._rebuilt: set[str] = set()
+        """Incarnations that are no more."""
         self._candidates: dict[int, MemberName | None] = {}
 
     def reported(self, member: str, facts: Facts) -> None:
         now = self.fleet.world.now_us
+        if facts.incarnation in self._rebuilt and facts.postgres in _RUNS:
+            raise Violation(f"R9: {member} was rebuilt, and speaks as the same incarnation")
         self._heard_at[member] = now
         for peer in facts.peers:
             if peer.state == "streaming":
@@ -59,6 +65,20 @@ class RecordTruth:
             yield from self._changed(old, new)
         if old.prior and not new.prior:
             yield from self._settled(new)
+
+    # R7, R9
+
+    def rebuilt(self, server: Postgres) -> None:
+        """What it was is thrown away now: only what the record gave leave for, and nobody is that any more."""
+        state, record = self.fleet.agents[server.member].state, self.fleet.etcd.record
+        self._rebuilt.add(state.incarnation)
+        known = None if record is None else record.member(state.member)
+        if server.state is PostgresState.ABSENT or known is None or known.incarnation != state.incarnation:
+            return
+        if known.rebuild not in (None, state.destroyed):
+            raise Violation(
+                f"R7: {server.member} throws {state.destroyed} away, the leave is for {known.rebuild}"
+            )
 
     # R5, R6, I7
 

@@ -9,7 +9,7 @@ from common.profile import DEFAULT, FAST
 from tests.simulator.checkers import Violation
 from tests.simulator.experiments import EXPERIMENTS
 from tests.simulator.faults import AIMED, PLAIN, scene
-from tests.simulator.faults_aimed import AT_A_CLAUSE
+from tests.simulator.faults_aimed import AT_A_CLAUSE, IDENTITIES_LOST
 from tests.simulator.fleet import Fleet
 
 _EXCEPTIONS = (
@@ -69,6 +69,7 @@ def _faults(fleet: Fleet) -> bool:
     """An aimed one and now and then others beside it; answers whether an incarnation was lost for good."""
     world = fleet.world
     lost = False
+    lost_before = sum(world.counts.get(what, 0) for what in IDENTITIES_LOST)
     for _ in range(world.dice.choice((1, 1, 2, 3))):
         at = scene(fleet)
         fault = world.dice.choice(_FAULTS if world.chance(700) else PLAIN)
@@ -76,7 +77,7 @@ def _faults(fleet: Fleet) -> bool:
         world.note(f"fault {fault.__name__} primary={at.primary} one={at.one}")
         fault(at)
         world.run_until(world.now_us + world.between(1_000, 1_500_000))
-    if world.chance(120):
+    if world.chance(120) and lost_before == sum(world.counts.get(what, 0) for what in IDENTITIES_LOST):
         victim = world.dice.choice(sorted(fleet.agents))
         world.note(f"fault: {victim} loses its state")
         fleet.lose_state(victim)
