@@ -69,6 +69,7 @@ class Checkers:
     def _promoted(self, server: Postgres) -> None:
         agent = self.fleet.agents[server.member]
         epoch = agent.state.promotion_told
+        self.fleet.truth.promoted(server.member, epoch)
         log = list(server.log)
         record = self.fleet.etcd.record
         if epoch in self.promotions:

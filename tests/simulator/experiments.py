@@ -17,7 +17,7 @@ from orchestrator.core.record import Phase, Record
 from orchestrator.core.spec import ClusterSpec, MemberSpec
 from tests.simulator.checkers import Violation
 from tests.simulator.faults import Fault, Scene, scene
-from tests.simulator.faults_aimed import load
+from tests.simulator.faults_aimed import IDENTITIES_LOST, load, promotion_is_slow
 from tests.simulator.fleet import Fleet
 
 _ANOTHER_ETCD = 78
@@ -184,6 +184,26 @@ def disk_of_a_standby_is_damaged(s: Scene) -> None:
     world.count("damaged disks")
 
 
+def primary_s_agent_is_lost(s: Scene) -> None:
+    """R1: nobody stops the primary at once, so the others seal while it still sends."""
+    if not _is_quiet(s):
+        return
+    fleet, now = s.fleet, scene(s.fleet)
+    fleet.world.count(IDENTITIES_LOST[1])
+    fleet.lose_state(now.primary)
+    load(s, 1_200)
+    fleet.world.run_until(fleet.world.now_us + 1_000_000)
+    _must(fleet, fleet.whole, _WHOLE_WITHIN_US, f"not whole after the agent of {now.primary} forgot (I5)")
+
+
+def promotion_outlives_its_epoch(s: Scene) -> None:
+    """R1, R4: as `promotion_is_slow`, and nothing else."""
+    if not _is_quiet(s):
+        return
+    promotion_is_slow(scene(s.fleet))
+    s.fleet.world.run_until(s.fleet.world.now_us + 6_000_000)
+
+
 def standby_is_nofailover(s: Scene) -> None:
     """R3: it is never a voter, and never chosen."""
     _the_file_says(s, "nofailover")
@@ -316,11 +336,15 @@ EXPERIMENTS: tuple[Fault, ...] = (
     disk_of_a_standby_is_damaged,
     switchover_is_clean,
     standby_is_nofailover,
+    primary_s_agent_is_lost,
+    promotion_outlives_its_epoch,
     etcd_is_restored_old,
     two_are_gone_one_after_the_other,
     standby_is_preferred_or_not,
     one_is_gone_for_good,
     handover_to_nobody,
+    primary_s_agent_is_lost,
+    promotion_outlives_its_epoch,
     disk_of_a_standby_is_damaged,
     another_etcd,
     standby_leaves,

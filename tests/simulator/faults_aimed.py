@@ -51,8 +51,8 @@ def promotion_is_slow(s: Scene) -> None:
             return
         candidate = str(record.candidate)
         agent = s.fleet.agents[candidate]
-        world.slow_promotion_us = 4_000_000
-        s.later(4_000, 4_000, lambda: setattr(world, "slow_promotion_us", 0))
+        world.slow_promotion_us = 3_500_000
+        s.later(3_500, 3_500, lambda: setattr(world, "slow_promotion_us", 0))
 
         def die() -> None:
             if s.fleet.postgres[candidate].promoting and candidate not in s.fleet.down:
@@ -64,7 +64,7 @@ def promotion_is_slow(s: Scene) -> None:
         def back() -> None:
             if not agent.alive and candidate not in s.fleet.down:
                 agent.boot_up()
-                for _ in range(4):
+                for _ in range(6):
                     s.later(0, 60, lambda: s.fleet.late_order(candidate))
 
         s.later(2, 8, die)

@@ -51,6 +51,8 @@ class Fleet:
             agent.may_boot = lambda n=name: n not in self.down  # type: ignore[misc]
         self.control = self._new_control()
         self.next_row = 0
+        self._sessions: dict[str, int] = {}
+        """Where clients are connected, and to which run of it."""
         self.world.after_each = self.checkers.after_each
 
     def _server(self, name: str) -> Postgres:
@@ -207,7 +209,10 @@ class Fleet:
         """A client inserts at every member that lets it in."""
         for name in sorted(self.postgres):
             server, agent = self.postgres[name], self.agents[name]
-            if server.state is PostgresState.PRIMARY and agent.open and name not in self.down:
+            if server.state is PostgresState.PRIMARY and agent.open:
+                self._sessions[name] = server.run  # they last until PostgreSQL stops
+            in_it = server.state is PostgresState.PRIMARY and self._sessions.get(name) == server.run
+            if in_it and name not in self.down:
                 self.next_row += 1
                 self.checkers.client_commit(server, self.next_row)
 

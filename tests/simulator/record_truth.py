@@ -66,6 +66,12 @@ class RecordTruth:
         if old.prior and not new.prior:
             yield from self._settled(new)
 
+    def promoted(self, member: str, epoch: int) -> None:
+        """R1: who was told to promote, and sealed later, must not get there any more."""
+        seal = self.fleet.agents[member].state.seal
+        if seal is not None and seal.epoch > epoch:
+            raise Violation(f"R1: {member} is sealed for {seal.epoch}, and is promoted in epoch {epoch}")
+
     # R7, R9
 
     def rebuilt(self, server: Postgres) -> None:
