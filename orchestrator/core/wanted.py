@@ -58,7 +58,8 @@ def wanted_rule(
         return None
     current = record.rule
     streaming = set(streaming_voters(record, primary))
-    known = {member.voter for member in record.members}
+    # One that became nofailover, or is about to leave, goes although it streams (R3).
+    known = {member.voter for member in record.members if not member.nofailover}
     kept = {
         voter
         for voter in current.voters

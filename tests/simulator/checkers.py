@@ -51,6 +51,7 @@ class Checkers:
     def _acknowledged(self, server: Postgres, entry: Entry | None) -> None:
         assert entry is not None
         self.client_rows += 1
+        self.fleet.truth.acknowledged(server.member, server.timeline, entry)
         for other, (who, _, log) in self.promotions.items():
             if self._timeline_epoch(entry.timeline) < other and not self._has(log, entry):
                 raise Violation(
@@ -151,6 +152,7 @@ class Checkers:
         known = None if record is None else record.member(MemberName(server.member))
         if self.fleet.etcd.went_back:
             return  # what stands in etcd is not what the rebuild was allowed by
+        self.fleet.truth.rebuilt(server)
         if record is None or known is None or server.state is PostgresState.ABSENT:
             return
         same = self.fleet.agents[server.member].state.incarnation == known.incarnation

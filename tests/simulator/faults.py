@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from tests.simulator import experiments
 from tests.simulator import faults_aimed as aimed
+from tests.simulator import faults_clauses as clauses
 from tests.simulator import faults_control as control
 from tests.simulator import faults_host as host
 from tests.simulator import faults_plain as plain
@@ -45,6 +47,9 @@ _AIMED: tuple[Fault, ...] = (
     aimed.two_at_once,
     aimed.cascade,
     *host.AIMED,
+    *clauses.AT_A_CLAUSE,
+    experiments.one_is_gone_for_good,
+    experiments.switchover_is_clean,
 )
 _CONTROL: tuple[Fault, ...] = (
     control.leader_is_killed,
@@ -88,8 +93,9 @@ def _name(fault: Fault) -> str:
 
 PLAIN = tuple(map(_name, _PLAIN))
 OFTEN = tuple(map(_name, (*_AIMED, *_CONTROL)))
+EXPERIMENTS = tuple(map(_name, experiments.EXPERIMENTS))
 RARE = tuple(map(_name, _RARE))
 """After these a round may end in an exception."""
 KINDS: Mapping[str, Fault] = MappingProxyType(
-    {_name(fault): fault for fault in (*_PLAIN, *_AIMED, *_CONTROL, *_RARE)}
+    {_name(fault): fault for fault in (*_PLAIN, *_AIMED, *_CONTROL, *_RARE, *experiments.EXPERIMENTS)}
 )

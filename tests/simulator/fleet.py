@@ -26,6 +26,7 @@ from tests.simulator.model_link import Link
 from tests.simulator.model_names import NameServers
 from tests.simulator.model_network import DNS, ETCD, Network
 from tests.simulator.model_postgres import Postgres
+from tests.simulator.record_truth import RecordTruth
 from tests.simulator.world import World
 
 _LISTED_FOR_US = 10_000_000
@@ -69,6 +70,7 @@ class Fleet:
         self._awaited: list[tuple[Callable[[Record], bool], Callable[[], None]]] = []
         self.sent: list[Assignment] = []
         self.checkers = Checkers(self)
+        self.truth = RecordTruth(self)
         self.etcd = Etcd(self.world, self.network, self._saved)
         self.control_checkers = ControlCheckers(self)
         self.failovers = Failovers(self)
@@ -90,6 +92,8 @@ class Fleet:
         self._leader = self.nodes[0]
         self._crown(self.nodes[0])
         self.next_row = 0
+        self._sessions: dict[str, int] = {}
+        """Where clients are connected, and to which run of it."""
         self.world.after_each = self._check
 
     def _check(self) -> None:
@@ -106,6 +110,8 @@ class Fleet:
 
     def _saved(self, old: Record | None, new: Record) -> None:
         self.checkers.saved(old, new)
+        if not self.etcd.went_back:
+            self.truth.saved(old, new)
         self.control_checkers.saved(old, new)
         self.failovers.saved(old, new)
         self.on_saved(old, new)
@@ -281,10 +287,22 @@ class Fleet:
 
     def write(self) -> None:
         """A client inserts at every member that lets it in."""
+        for server in self.writable():
+            self.next_row += 1
+            self.checkers.client_commit(server, self.next_row)
+
+    def writable(self) -> list[Postgres]:
+        """Those that let clients in, or have let them in: sessions last until PostgreSQL stops."""
+        found = []
         for name, server in self.postgres.items():
-            if server.lets_clients_in and name not in self.down:
-                self.next_row += 1
-                self.checkers.client_commit(server, self.next_row)
+            if name in self.down:
+                continue
+            if server.lets_clients_in:
+                self._sessions[name] = server.run
+                found.append(server)
+            elif server.state is PostgresState.PRIMARY and self._sessions.get(name) == server.run:
+                found.append(server)
+        return found
 
     # Looking
 

@@ -34,9 +34,8 @@ class Clients:
     def _write(self) -> None:
         """At every member that lets it in: there is no better way to find a second writer."""
         world = self.world
-        for name, server in self.fleet.postgres.items():
-            if name not in self.fleet.down and server.lets_clients_in:
-                self._insert(server)
+        for server in self.fleet.writable():
+            self._insert(server)
         world.after(world.between(*self._every_us), self._write)
 
     def _insert(self, server: Postgres) -> None:

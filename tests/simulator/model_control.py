@@ -88,6 +88,8 @@ class Control(Process):
         self._turning = self._awake = False
         self._alarm_at = Instant(0)
         self.turns = 0
+        self.decided_us = 0
+        """When it decided last; what is saved later was right then."""
         self._others_known: tuple[str, ...] = ()
         self.feed(ev.SpecLoaded(self.now, self.fleet.spec))
         self.election.begin()
@@ -129,6 +131,7 @@ class Control(Process):
             return
         self.highest_seen = max(self.highest_seen, beat.obeyed)  # as orchestrator/app.py does, leading or not
         now = self.heard_at[beat.member] = self.now
+        self.fleet.truth.heard(self.name, beat.member)
         self.feed(ev.BeatHeard(now, beat))
         epoch = lease_ms = 0
         if self.elected is not None:
@@ -169,6 +172,7 @@ class Control(Process):
         if stream.incarnation != facts.incarnation:
             stream.incarnation = facts.incarnation
             self.dispatch.look_at(stream)
+        self.fleet.truth.reported(self.name, facts)
         self.feed(ev.FactsHeard(self.now, facts))
 
     def feed(self, event: ev.Event) -> None:
@@ -244,6 +248,7 @@ class Control(Process):
 
     def _decide(self, saves: int) -> None:
         self.turns += 1
+        self.decided_us = self.world.now_us
         decision = self.engine.turn(self.now)
         self._reasons = frozenset(because.reason for because in decision.reasons)
         self._set_alarm(decision.again_at_us)

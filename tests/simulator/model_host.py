@@ -158,6 +158,13 @@ class Host:
         self.guard.die()
         self.agent.die()
 
+    def start_service(self) -> None:
+        self.watched = True
+        if self.on and not self.guard.alive:
+            if not self.agent.alive:
+                self.unheld()
+            self.guard.start(None)
+
     def kill_agent(self) -> None:
         """The guard sees it at once, and starts another one."""
         if self.agent.alive and not self.stands_still:
@@ -265,8 +272,4 @@ class Host:
     def heal(self) -> None:
         self.thaw()
         self.clock.drift(0)
-        self.watched = True
-        if self.on and not self.guard.alive:
-            if not self.agent.alive:
-                self.unheld()
-            self.guard.start(None)
+        self.start_service()

@@ -128,6 +128,7 @@ class Link:
     def _facts(self) -> Facts:
         facts = self.agent.facts()
         self.fleet.checkers.reported(self.agent, facts)
+        self.fleet.truth.said(self.name, facts)
         return facts
 
     def _look_at_boot(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from common.profile import PROFILES
-from tests.simulator.faults import KINDS, OFTEN, PLAIN, RARE
+from tests.simulator.faults import EXPERIMENTS, KINDS, OFTEN, PLAIN, RARE
 from tests.simulator.world import Dice
 
 WEATHERS = ("calm", "calm", "calm", "lossy", "slow", "stormy")
@@ -118,8 +118,12 @@ def plan_of(seed: int) -> Plan:
         drift_permille=dice.pick((0, 0, 10, 50)),
         weather=dice.pick(WEATHERS),
         write_every_ms=dice.pick((10, 20, 40, 40)),
-        rounds=tuple(_round(dice) for _ in range(_ROUNDS)),
+        rounds=(_experiment(dice), *(_round(dice) for _ in range(_ROUNDS))),
     )
+
+
+def _experiment(dice: Dice) -> Round:
+    return Round(100, (Timed(0, dice.pick(EXPERIMENTS), dice.draw(1 << 20)),))
 
 
 def _round(dice: Dice) -> Round:

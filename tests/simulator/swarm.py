@@ -124,6 +124,7 @@ def _faults(fleet: Fleet, one: Round) -> bool:
         world.note(f"fault {timed.fault} primary={at.primary} one={at.one}")
         world.count(f"fault {timed.fault}")
         KINDS[timed.fault](at)
+        world.count("faults")
     world.run_until(began_us + one.lasts_ms * 1_000)
     return bool(lost)
 
