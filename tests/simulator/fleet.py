@@ -113,14 +113,11 @@ class Fleet:
         if agent.name in self.down:
             return
         facts, sent_at = agent.facts(), agent.now
-        if control_cut in self.cut and not facts.open:
-            return
         self.checkers.reported(agent, facts)
 
         def arrive() -> None:
             cut = control_cut in self.cut
-            if facts.open:
-                self.leases.beat(agent, sent_at, None if cut else self.control)
+            self.leases.beat(agent, facts, sent_at, self.control, cut=cut)
             if not cut:
                 said = _said(facts)
                 urgent = self._said.get(agent.name) != said

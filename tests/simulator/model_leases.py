@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from common.facts import Facts
 from common.timebase import Instant
+from orchestrator.core import events as ev
 from tests.simulator.model_control import Control, ModelEtcd
 from tests.simulator.world import World
 
@@ -25,26 +27,25 @@ class Leases:
         self.world, self.etcd = world, etcd
         self._leaders: list[tuple[Control, int]] = []
         """Each with when its last proof was sent; the newest last."""
-        self._newest: Control | None = None
         self._granted_at: dict[str, int] = {}
 
-    def beat(self, agent: Agent, sent_at: Instant, leader: Control | None) -> None:
+    def beat(self, agent: Agent, facts: Facts, sent_at: Instant, leader: Control, *, cut: bool) -> None:
         """It has arrived; agents send to every control node, so one that leads no more hears it too, also when
-        the path to the leader is cut (None)."""
+        the path to the leader is cut."""
         now_us = self.world.now_us
-        if leader is not None and all(known is not leader for known, _ in self._leaders):
+        if all(known is not leader for known, _ in self._leaders):
             self._leaders.append((leader, 0))
-        if leader is not None:
-            self._newest = leader
         leaders = []
         for known, proved_us in self._leaders:
             at_us = proved_us
             if known.alive and now_us - proved_us > _PROVED_AGAIN_AFTER_US and known.term == self.etcd.term:
                 at_us = now_us - self.world.between(500, 30_000)
-            hears = known is leader or known is not self._newest
-            if hears and known.alive and now_us - at_us <= agent.profile.proof_trusted_ms * 1_000:
+            if known is not leader:
+                known.feed(ev.FactsHeard(self.world.now, facts), urgent=False)
+            proved = now_us - at_us <= agent.profile.proof_trusted_ms * 1_000
+            if facts.open and known.alive and proved and not (cut and known is leader):
                 self._grant(known, agent, sent_at)
-            if known is self._newest or now_us - at_us < 5_000_000:
+            if known is leader or now_us - at_us < 5_000_000:
                 leaders.append((known, at_us))
         self._leaders = leaders
 
@@ -55,5 +56,7 @@ class Leases:
         if self.world.now_us - self._granted_at.get(agent.name, 0) < _GRANTED_EVERY_US:
             return
         self._granted_at[agent.name] = self.world.now_us
+        if leader.term != self.etcd.term:
+            self.world.count("leases granted by a stale leader")
         epoch, lease_ms = grant.epoch, grant.lease_ms
         self.world.after(self.world.between(200, 3_000), lambda: agent.granted(epoch, sent_at, lease_ms))

@@ -83,7 +83,8 @@ def _faults(fleet: Fleet) -> bool:
         world.note("fault: a data directory is lost")
         data_directory_is_lost(scene(fleet))
         lost = True
-    world.run_until(world.now_us + world.between(100_000, 3_500_000))
+    longest_us = 11_000_000 if world.chance(150) else 3_500_000  # now and then longer than any lease
+    world.run_until(world.now_us + world.between(100_000, longest_us))
     return lost
 
 

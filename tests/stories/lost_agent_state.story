@@ -8,5 +8,5 @@ until whole
 show rule
 ----
 rule ANY 1 (b, c) -> ANY 1 (b)
-members a serving, b voter, c' streaming
+members a serving, b voter, c' attaching
 rule ANY 1 (b, c')
