@@ -15,7 +15,7 @@ from agents import profile_file
 from agents.config import AgentConfig
 from agents.core.lost import renewed, why_renewed
 from agents.core.served import rule_served
-from agents.core.state import AgentState, FlushedMark
+from agents.core.state import FlushedMark
 from agents.core.steps import Look, Sight, StepFailed
 from agents.driver import Driver, new_incarnation
 from agents.epoch_store import EpochStore
@@ -280,11 +280,6 @@ class Agent:
 
 class _Stopped(Exception):
     """Ends the task group, and never leaves `run`."""
-
-
-def first_state(config: AgentConfig) -> AgentState:
-    """Nothing is remembered: a new incarnation, which obeys nothing until the record names it (R7)."""
-    return AgentState(config.cluster, config.member, IncarnationId(new_incarnation()))
 
 
 def instance_config(config: AgentConfig, *, untested_version: bool) -> InstanceConfig:

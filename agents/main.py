@@ -13,12 +13,15 @@ from typing import Any
 import structlog
 
 from agents import config as configuration
-from agents.app import Agent, first_state
+from agents.app import Agent
 from agents.config import AgentConfig
+from agents.core.state import first_state
+from agents.driver import new_incarnation
 from agents.epoch_store import EpochStore
 from common import logs
 from common.clock import BootClock
 from common.errors import BadConfig
+from common.ids import IncarnationId
 
 log: Any = structlog.get_logger()
 
@@ -53,7 +56,7 @@ async def _run(config: AgentConfig, *, untested_version: bool) -> None:
     if loaded.trouble:
         log.error("state.lost", why=loaded.trouble)
     if loaded.state is None:
-        await store.save(first_state(config))
+        await store.save(first_state(config.cluster, config.member, IncarnationId(new_incarnation())))
         log.info("incarnation.drawn", incarnation=store.current.incarnation)
     await Agent(config, store, untested_version=untested_version).run()
     store.close()

@@ -55,3 +55,12 @@ class AgentState:
     destroyed: Position | None = None
     """The end that was thrown away by the last rebuild, for the account of it (R9)."""
     schema: int = 1
+
+
+def first_state(cluster: ClusterName, member: MemberName, incarnation: IncarnationId) -> AgentState:
+    """Nothing is remembered: a new incarnation, which obeys nothing until the record names it (R7).
+
+    What a PostgreSQL that runs was told is forgotten too. A promotion may be signalled and slow: it would happen
+    after the seal, on an id that the record allocated to somebody else. So the first seal or attach stops it.
+    """
+    return AgentState(cluster, member, incarnation, promotion_signalled=True)

@@ -15,7 +15,7 @@ from agents.core.lost import renewed, why_renewed
 from agents.core.obey import Obeyed, consider
 from agents.core.recipes import begin, supersedes
 from agents.core.served import rule_served
-from agents.core.state import AgentState, FlushedMark
+from agents.core.state import AgentState, FlushedMark, first_state
 from common.assignment import Assignment, Position, Promote, Seal
 from common.facts import Facts, PostgresState, RuleConfirmation
 from common.ids import ClusterName, IncarnationId, MemberName
@@ -94,7 +94,7 @@ class Agent:
 
     def _fresh(self) -> AgentState:
         incarnation = IncarnationId(f"{self.world.dice.getrandbits(64):016x}")
-        return AgentState(ClusterName(self.cluster), MemberName(self.name), incarnation)
+        return first_state(ClusterName(self.cluster), MemberName(self.name), incarnation)
 
     def begin_boot(self, boots_us: int) -> None:
         """Started by its guard; a program takes its time until it says anything."""

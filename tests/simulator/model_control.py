@@ -139,6 +139,8 @@ class Control(Process):
             if grant is not None:
                 epoch, lease_ms = grant.epoch, grant.lease_ms
                 self.fleet.control_checkers.granted(self, epoch)
+                if self.term != self.etcd.term:
+                    self.world.count("leases granted by a stale leader")
         if epoch or link.leader_term != self.etcd.term or link.leader != self.etcd.holder:
             leader, term = self.leader()
             self.fleet.network.datagram(

@@ -8,7 +8,7 @@ from typing import Any
 
 from agents.core import steps
 from agents.core.recipes import begin
-from agents.core.state import AgentState
+from agents.core.state import AgentState, first_state
 from common.assignment import Assignment, Seal, Version
 from common.facts import PostgresState, SealReport
 from common.ids import ClusterName, IncarnationId, MemberName
@@ -64,6 +64,15 @@ def test_a_primary_seals_by_stopping() -> None:
 def test_a_member_that_was_told_to_promote_seals_by_stopping_whatever_it_looks_like() -> None:
     done, _ = _performed(replace(_STATE, promotion_signalled=True), _STREAMING)
     assert "StopPostgres" in _kinds(done)
+
+
+def test_an_agent_that_lost_its_state_can_t_know_what_its_postgresql_was_told_and_stops_it_to_seal() -> None:
+    """A promotion that was signalled before goes on by itself, after the seal, on a timeline of somebody else's."""
+    new = first_state(_ORDER.cluster, _ORDER.member, _OURS)
+    state = replace(new, system_identifier="77", obeyed=_ORDER.version, assignment=_ORDER, sealed_epoch=4)
+    done, sealed = _performed(state, _STREAMING)
+    assert "StopPostgres" in _kinds(done)
+    assert not sealed.promotion_signalled
 
 
 def test_a_seal_that_was_reported_is_not_measured_again() -> None:
