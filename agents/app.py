@@ -283,7 +283,9 @@ class _Stopped(Exception):
 
 def first_state(config: AgentConfig) -> AgentState:
     """Nothing is remembered: a new incarnation, which obeys nothing until the record names it (R7)."""
-    return AgentState(config.cluster, config.member, IncarnationId(new_incarnation()))
+    incarnation = IncarnationId(new_incarnation())
+    # Whether PostgreSQL was told to promote is forgotten too, so the first seal stops it (R1).
+    return AgentState(config.cluster, config.member, incarnation, promotion_signalled=True)
 
 
 def instance_config(config: AgentConfig, *, untested_version: bool) -> InstanceConfig:

@@ -49,7 +49,9 @@ class Agent:
 
     def _fresh(self) -> AgentState:
         incarnation = IncarnationId(f"{self.world.dice.getrandbits(64):016x}")
-        return AgentState(ClusterName(self.cluster), MemberName(self.name), incarnation)
+        return AgentState(
+            ClusterName(self.cluster), MemberName(self.name), incarnation, promotion_signalled=True
+        )
 
     def boot_up(self) -> None:
         self.boot += 1
