@@ -15,7 +15,7 @@ from orchestrator.core import events as ev
 from orchestrator.core.record import Phase, Record
 from orchestrator.core.spec import ClusterSpec, MemberSpec
 from tests.simulator.checkers import Violation
-from tests.simulator.faults_clauses import agent_is_away_over_a_slow_promotion, load
+from tests.simulator.faults_clauses import agent_is_away_over_a_slow_promotion, load, slow_promotions
 from tests.simulator.fleet import Fleet
 from tests.simulator.model_parts import RECORD
 from tests.simulator.scene import Fault, Scene, scene
@@ -212,6 +212,34 @@ def promotion_outlives_its_epoch(s: Scene) -> None:
     s.fleet.world.run_until(s.fleet.world.now_us + 6_000_000)
 
 
+def agent_forgets_a_promotion(s: Scene) -> None:
+    """R1, docs/decisions/what-a-lost-state-was-told.md: it seals later, and PostgreSQL is still being promoted."""
+    if not _is_quiet(s):
+        return
+    fleet, world, now = s.fleet, s.fleet.world, _anew(s)
+
+    def slow_it_down() -> None:
+        record = fleet.record()
+        candidate = str(record.candidate) if record is not None else ""
+        slow_promotions(s, 2_500_000, 400)
+        tries = iter(range(50))
+
+        def forget() -> None:
+            if fleet.postgres[candidate].promoting:
+                s.lost.append(candidate)
+                fleet.lose_state(candidate)
+            elif next(tries, None) is not None:
+                world.after(3_000, forget)
+
+        forget()
+
+    fleet.once(lambda record: record.phase is Phase.PROMOTING, slow_it_down)
+    fleet.lose_host(now.primary)
+    world.run_until(world.now_us + 6_000_000)
+    fleet.restart_host(now.primary)
+    _must(fleet, fleet.whole, _WHOLE_WITHIN_US, "not whole after an agent forgot a promotion (I5)")
+
+
 def standby_is_nofailover(s: Scene) -> None:
     """R3: it is never a voter, and never chosen."""
     _the_file_says(s, "nofailover")
@@ -352,7 +380,7 @@ EXPERIMENTS: tuple[Fault, ...] = (
     one_is_gone_for_good,
     handover_to_nobody,
     primary_s_agent_is_lost,
-    promotion_outlives_its_epoch,
+    agent_forgets_a_promotion,
     disk_of_a_standby_is_damaged,
     another_etcd,
     standby_leaves,

@@ -26,6 +26,7 @@ from orchestrator.core.events import SpecLoaded
 from orchestrator.core.record import Phase, Prior, Record
 from orchestrator.core.spec import STRICT
 from tests.simulator.fleet import Fleet
+from tests.simulator.model_etcd import Copy
 
 _PATIENCE_US = 60 * SECOND_US
 _VARYING = ((re.compile(r"\b[0-9A-F]+/[0-9A-F]+\b"), "LSN"), (re.compile(r"\b\d+ (ms|bytes)\b"), r"N \1"))
@@ -44,7 +45,7 @@ class Storyteller:
         self._stories_read: dict[int, int] = {}
         self._numbers: dict[str, int] = {}
         """The incarnation of each member when the story begins."""
-        self._kept: tuple[Record, int] | None = None
+        self._kept: Copy | None = None
 
     @property
     def fleet(self) -> Fleet:
@@ -239,14 +240,12 @@ class Storyteller:
         agent.receive(order)
 
     def _keep(self, _: str) -> None:
-        record = self.fleet.record()
-        assert record is not None
-        self._kept = (record, self.fleet.etcd.record_revision)
+        self._kept = self.fleet.etcd.copy()
 
     def _restore(self, _: str) -> None:
         """etcd comes back from a backup; another leader reads it."""
         assert self._kept is not None
-        self.fleet.etcd.record, self.fleet.etcd.record_revision = self._kept
+        self.fleet.etcd.restore(self._kept, known=self.fleet.highest_version())
         self.fleet.replace_leader()
         self.fleet.world.run_until(self.fleet.world.now_us + 300_000)
 
