@@ -3,8 +3,9 @@
 What is told is the course of the record, and what people are shown; never times or positions, which
 come from the dice. Safety is not told: the fleet's checkers raise, so no rewrite can bless a lost commit.
 
-    fleet members=3 seed=1 profile=default priority=b:200 strict
+    fleet members=3 seed=1 profile=default priority=b:200 strict controls=1
     crash a | lose a | restart a | stop-agent a | forget a | stall b 2s | cut a control | mend
+    kill leader | freeze leader 4s | deafen leader | etcd down 3s
     switchover [b] | replace leader | late a epoch=1 | keep record | restore record
     when SEALING|PROMOTING|CHANGE <command>      (`primary` and `candidate` stand for who it is then)
     run 2s | until whole|serving|SEALING|PROMOTING|STABLE|CHANGE|solo
@@ -77,6 +78,7 @@ class Storyteller:
             members=int(known.get("members", "3")),
             k=int(known.get("k", "1")),
             profile=PROFILES[known.get("profile", "default")],
+            controls=int(known.get("controls", "1")),
         )
         if "strict" in known:
             fleet.spec = replace(fleet.spec, when_last_voter_lost=STRICT)
@@ -186,6 +188,23 @@ class Storyteller:
                 fleet.switchover(to[0] if to else None)
             case "replace", "leader":
                 fleet.replace_leader()
+            case _:
+                self._control_fault(word, *rest)
+
+    def _control_fault(self, word: str, *rest: str) -> None:
+        fleet = self.fleet
+        match word, *rest:
+            case "kill", "leader":
+                fleet.control.die()
+            case "freeze", "leader", duration:
+                leader = fleet.control
+                leader.freeze()
+                fleet.world.after(_us(duration), leader.thaw)
+            case "deafen", "leader":
+                for member in fleet.agents:
+                    fleet.network.block(member, fleet.control.place)
+            case "etcd", "down", duration:
+                fleet.etcd.lose_majority(_us(duration))
             case _:
                 raise Untellable(f"no such command: {' '.join((word, *rest))}")
 
