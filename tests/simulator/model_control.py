@@ -69,6 +69,7 @@ class Control(Process):
         self.dispatch = Dispatch(self)
         self.term = 0
         self.elected: int | None = None
+        self._is_over = False
         self.leases = Leases(self.clock, self._proof)
         self.streams: dict[str, Stream] = {}
         self.heard_at: dict[str, Instant] = {}
@@ -215,7 +216,7 @@ class Control(Process):
         if self.term and not self._leads:
             self._end_term()
         if self.elected is not None and not self.term:
-            self.term = self.elected
+            self.term, self._is_over = self.elected, False
             self.must_load, self._told_of_term = True, 0
             self._pause_until, self._failures = Instant(0), 0
         if self.term:
@@ -365,18 +366,20 @@ class Control(Process):
 
     @property
     def _leads(self) -> bool:
-        return self.term > 0 and self.term == self.elected
+        return self.term > 0 and self.term == self.elected and not self._is_over
 
     def _told(self, term: int | None) -> None:
         """The election's newest word. An end takes effect at once, a beginning with the next turn."""
         self.elected = term
+        # A term that is over never comes back, not even under the same number (after a restore, R14).
+        self._is_over = self._is_over or term is None
         if self.term and not self._leads:
             self.leases.withdraw_all()
             self.dispatch.end_term()
         self._wake()
 
     def _end_term(self) -> None:
-        if self.elected == self.term:
+        if self.elected == self.term and not self._is_over:
             self.elected = None
         self.term = 0
         self.leases.withdraw_all()

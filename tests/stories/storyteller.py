@@ -3,8 +3,9 @@
 What is told is the course of the record, and what people are shown; never times or positions, which
 come from the dice. Safety is not told: the fleet's checkers raise, so no rewrite can bless a lost commit.
 
-    fleet members=3 seed=1 profile=default priority=b:200 strict
+    fleet members=3 seed=1 profile=default priority=b:200 strict controls=1
     crash a | lose a | restart a | stop-agent a | forget a | stall b 2s | cut a control | mend
+    kill leader | freeze leader 4s | deafen leader | etcd down 3s
     switchover [b] | replace leader | late a epoch=1 | keep record | restore record
     kill-agent a | kill-guard a | kill-both a | freeze a [agent|guard|postgres|clock] | thaw a | drift a -100
     fill a 2s | hold b paused|conflict|slow 3s | empty c
@@ -81,6 +82,7 @@ class Storyteller:
             members=int(known.get("members", "3")),
             k=int(known.get("k", "1")),
             profile=PROFILES[known.get("profile", "default")],
+            controls=int(known.get("controls", "1")),
         )
         if "strict" in known:
             fleet.spec = replace(fleet.spec, when_last_voter_lost=STRICT)
@@ -193,6 +195,23 @@ class Storyteller:
                 fleet.replace_leader()
             case _ if word in _ON_A_HOST:
                 self._on_a_host(word, *rest)
+            case _:
+                self._control_fault(word, *rest)
+
+    def _control_fault(self, word: str, *rest: str) -> None:
+        fleet = self.fleet
+        match word, *rest:
+            case "kill", "leader":
+                fleet.control.die()
+            case "freeze", "leader", duration:
+                leader = fleet.control
+                leader.freeze()
+                fleet.world.after(_us(duration), leader.thaw)
+            case "deafen", "leader":
+                for member in fleet.agents:
+                    fleet.network.block(member, fleet.control.place)
+            case "etcd", "down", duration:
+                fleet.etcd.lose_majority(_us(duration))
             case _:
                 raise Untellable(f"no such command: {' '.join((word, *rest))}")
 
