@@ -193,7 +193,7 @@ class Storyteller:
                 fleet.switchover(to[0] if to else None)
             case "replace", "leader":
                 fleet.replace_leader()
-            case _ if word in _ON_A_HOST:
+            case _ if word in _ON_A_HOST and rest[0] in fleet.agents:
                 self._on_a_host(word, *rest)
             case _:
                 self._control_fault(word, *rest)
