@@ -9,9 +9,10 @@ from __future__ import annotations
 from common.facts import PostgresState
 from orchestrator.core.record import Phase
 from tests.simulator.model_agent import Agent
-from tests.simulator.model_host import Host, Process
+from tests.simulator.model_host import Host
 from tests.simulator.model_network import CONTROL, ETCD
 from tests.simulator.model_postgres import Postgres
+from tests.simulator.model_process import Process
 from tests.simulator.scene import Fault, Scene
 
 

@@ -141,7 +141,8 @@ class Fleet:
         self.names.down_until_us = self.names.slow_until_us = 0
         for node in self.nodes:
             node.fail_after_save = node.fail_in_dispatch = 0
-            node.thaw()
+            while node.frozen:
+                node.thaw()
             node.start()
 
     # Control nodes

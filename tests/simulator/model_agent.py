@@ -25,9 +25,10 @@ from common.timebase import Instant, after_ms
 from tests.simulator.agent_facts import facts_of
 from tests.simulator.agent_steps import MAY_BE_CUT_OFF, perform, sight_of
 from tests.simulator.model_guard import Guard, Report
-from tests.simulator.model_host import Host, Process
+from tests.simulator.model_host import Host
 from tests.simulator.model_postgres import Postgres
 from tests.simulator.model_prober import Prober
+from tests.simulator.model_process import Process
 from tests.simulator.world import World
 
 _MARK_EVERY_US = 1_000_000

@@ -27,7 +27,7 @@ from orchestrator.shell.leases import Leases, Proof
 from tests.simulator.model_dispatch import Dispatch
 from tests.simulator.model_election import Election
 from tests.simulator.model_etcd import Saved
-from tests.simulator.model_process import Process, ProcessClock
+from tests.simulator.model_process import Program, ProgramClock
 
 if TYPE_CHECKING:
     from tests.simulator.fleet import Fleet
@@ -41,13 +41,13 @@ _CALM = frozenset({Reason.PRIMARY_HEALTHY, Reason.SETTLED, Reason.NO_RECORD})
 Result = TypeVar("Result")
 
 
-class Control(Process):
+class Control(Program):
     def __init__(self, fleet: Fleet, name: str) -> None:
         super().__init__(fleet.world)
         self.fleet, self.etcd, self.names = fleet, fleet.etcd, fleet.names
         self.name = self.place = name
         self._cluster = ClusterName(fleet.spec.name)
-        self.clock = ProcessClock(self)
+        self.clock = ProgramClock(self)
         self.highest_seen = NO_VERSION
         """On its disk (R14)."""
         self.stories: list[Story] = []

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from common.timebase import Instant
+from tests.simulator.model_process import OwnClock, Process
 from tests.simulator.world import World
 
 if TYPE_CHECKING:
@@ -17,77 +18,6 @@ if TYPE_CHECKING:
     from tests.simulator.model_guard import Guard
 
 _INIT_STARTS_AFTER_US = (100_000, 1_500_000)
-_TURNS_US = (0, 400)
-"""Between two things that a thawed process finds waiting."""
-
-
-class HostClock:
-    """CLOCK_BOOTTIME of one host; its rate differs from real time by at most ρ."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._at_world_us, self._at_own_us = world.now_us, world.now_us
-        self._permille = 1_000
-        self._stands = False
-
-    @property
-    def now(self) -> Instant:
-        if self._stands:
-            return Instant(self._at_own_us)
-        return Instant(self._at_own_us + (self._world.now_us - self._at_world_us) * self._permille // 1_000)
-
-    def world_us(self, own_us: int) -> int:
-        """How much time passes while this clock goes on by so much."""
-        return own_us * 1_000 // self._permille
-
-    def drift(self, permille: int) -> None:
-        """From now on it is so much too fast (or too slow)."""
-        self._rebase()
-        self._permille = 1_000 + permille
-
-    def stand(self, *, still: bool) -> None:
-        self._rebase()
-        self._stands = still
-
-    def _rebase(self) -> None:
-        now = self.now
-        self._at_world_us, self._at_own_us = self._world.now_us, now
-
-
-class Process:
-    """What is due to it while it is frozen happens, in the same order, when it is thawed."""
-
-    __slots__ = ("_held", "frozen", "world")
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.frozen = 0
-        """How many reasons keep it from running."""
-        self._held: list[Callable[[], None]] = []
-
-    def after(self, delay_us: int, happen: Callable[[], None]) -> None:
-        self.world.after(delay_us, lambda: self.due(happen))
-
-    def due(self, happen: Callable[[], None]) -> None:
-        if self.frozen:
-            self._held.append(happen)
-        else:
-            happen()
-
-    def freeze(self) -> None:
-        self.frozen += 1
-
-    def thaw(self) -> None:
-        if not self.frozen:
-            return
-        self.frozen -= 1
-        if self.frozen:
-            return
-        held, self._held = self._held, []
-        delay_us = 0
-        for happen in held:
-            delay_us += self.world.between(*_TURNS_US)
-            self.after(delay_us, happen)
 
 
 class Host:
@@ -95,7 +25,7 @@ class Host:
 
     def __init__(self, world: World, name: str) -> None:
         self.world, self.name = world, name
-        self.clock = HostClock(world)
+        self.clock = OwnClock(world)
         self.on = True
         self.agent_process = Process(world)
         self.guard_process = Process(world)

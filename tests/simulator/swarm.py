@@ -91,7 +91,7 @@ def fleet_of(plan: Plan) -> Fleet:
     dice = Dice(plan.seed)
     if plan.drift_permille:
         for node in fleet.nodes:
-            node.drift_permille = dice.between(-plan.drift_permille, plan.drift_permille)
+            node.own_clock.drift(dice.between(-plan.drift_permille, plan.drift_permille))
     return fleet
 
 
