@@ -75,6 +75,7 @@ def both_are_frozen(s: Scene) -> None:
 
 def control_is_cut_off_and_agents_die(s: Scene) -> None:
     """Nobody grants anything, and the agents die as well: what goes on is the guards' own commits."""
+    s.lasts(s.fleet.profile.lease_ms + 1_000)
     names = (s.primary, s.one, *s.others)
     for name in names:
         s.cut(name, "control", 3_000, 9_000)
@@ -145,6 +146,7 @@ def reply_is_read_after_the_replacement(s: Scene) -> None:
         voters = [sender.follower for sender in server.senders if sender.streaming]
         if entry is not None and any(follower.end >= entry.end for follower in voters):
             world.count("replies read after the replacement")
+            s.lasts(2 * s.fleet.profile.lease_ms)
             host.freeze(host.postgres_process)
             for other in (s.primary, s.one, *s.others, "control"):
                 if other != name:
@@ -160,6 +162,7 @@ def stale_leader_goes_on_granting(s: Scene) -> None:
     """It lost its election and does not know; the primary hears it, and nobody else."""
     name = s.current_primary()
     s.fleet.replace_leader(kill=False)
+    s.lasts(s.fleet.profile.lease_ms + 2_000)
     for other in (s.primary, s.one, *s.others, "control"):
         if other != name:
             s.cut(name, other, 8_000, 9_000)

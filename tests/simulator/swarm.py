@@ -83,8 +83,8 @@ def _faults(fleet: Fleet) -> bool:
         world.note("fault: a data directory is lost")
         data_directory_is_lost(scene(fleet))
         lost = True
-    longest_us = 11_000_000 if world.chance(150) else 3_500_000  # now and then longer than any lease
-    world.run_until(world.now_us + world.between(100_000, longest_us))
+    ends_us = world.now_us + world.between(100_000, 3_500_000)
+    world.run_until(max(ends_us, fleet.lasts_until_us))
     return lost
 
 
