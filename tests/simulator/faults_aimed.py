@@ -104,14 +104,16 @@ def new_primary_is_lost_at_once(s: Scene) -> None:
 def voter_is_removed_while_the_other_lags(s: Scene) -> None:
     """The voter that acknowledged is lost for longer than a rule waits for it, the one that stays lags."""
     stay_ms = s.fleet.profile.voter_lost_ms
-    s.fleet.postgres[s.one].stalled_until = s.fleet.world.now_us + (stay_ms + 2_000) * 1_000
+    stay_ms += 3_000  # its walsender looks alive until wal_sender_timeout
+    s.lasts(stay_ms + 4_500)
+    s.fleet.postgres[s.one].stalled_until = s.fleet.world.now_us + (stay_ms + 4_000) * 1_000
 
     def lose_the_others() -> None:
         for other in s.others:
-            s.lose(other, stay_ms + 1_500, stay_ms + 5_000)
+            s.lose(other, stay_ms + 3_500, stay_ms + 6_000)
         s.fleet.once(
             lambda record: len(record.rules) == 2,
-            lambda: s.later(20, 600, s.vanish),
+            lambda: s.later(20, 1_600, s.vanish),  # a walsender that hangs is waited for a while
         )
 
     s.later(50, 400, lose_the_others)

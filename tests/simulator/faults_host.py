@@ -66,6 +66,7 @@ def both_are_frozen(s: Scene) -> None:
 
 def control_is_cut_off_and_agents_die(s: Scene) -> None:
     """Nobody grants anything, and the agents die as well: what goes on is the guards' own commits."""
+    s.lasts(s.fleet.profile.lease_ms + 1_000)
     names = s.members
     for name in names:
         s.cut(name, CONTROL, 3_000, 9_000)
@@ -136,6 +137,7 @@ def reply_is_read_after_the_replacement(s: Scene) -> None:
         voters = [sender.follower for sender in server.senders if sender.streaming]
         if entry is not None and any(follower.end >= entry.end for follower in voters):
             world.count("replies read after the replacement")
+            s.lasts(2 * s.fleet.profile.lease_ms)
             host.freeze(host.postgres_process)
             for other in (*s.members, CONTROL):
                 if other != name:
@@ -152,6 +154,7 @@ def stale_leader_goes_on_granting(s: Scene) -> None:
     name, stale = s.current_primary(), s.leader
     s.cut(stale.place, ETCD, 3_000, 9_000)
     s.fleet.replace_leader(kill=False)
+    s.lasts(s.fleet.profile.lease_ms + 2_000)
     for other in (*s.members, *s.fleet.network.controls):
         if other not in (name, stale.place):
             s.cut(name, other, 8_000, 9_000)

@@ -66,6 +66,8 @@ class Fleet:
         """Hosts that are off."""
         self.cut = self.network.cut
         """Pairs that can't reach each other; "control" is every control node."""
+        self.lasts_until_us = 0
+        """Until then a fault needs time to come about: nothing is healed before."""
         self.on_saved: Callable[[Record | None, Record], None] = lambda old, new: None
         self._awaited: list[tuple[Callable[[Record], bool], Callable[[], None]]] = []
         self.sent: list[Assignment] = []

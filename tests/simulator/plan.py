@@ -136,8 +136,7 @@ def _round(dice: Dice) -> Round:
         at_ms += dice.between(1, 1_500)
     if dice.chance(130):
         faults.append(Timed(at_ms, dice.pick(RARE), dice.draw(1 << 20)))
-    longest_ms = 10_000 if dice.chance(130) else 2_500  # now and then longer than any lease
-    return Round(at_ms + dice.between(100, longest_ms), tuple(faults))
+    return Round(at_ms + dice.between(100, 2_500), tuple(faults))
 
 
 def profile_mistakes(plan: Plan) -> bool:

@@ -42,6 +42,11 @@ class Scene:
     def later(self, low_ms: int, high_ms: int, happen: Callable[[], None]) -> None:
         self.fleet.world.after(self.ms(low_ms, high_ms), happen)
 
+    def lasts(self, duration_ms: int) -> None:
+        """So much time it needs to come about: nothing is healed before."""
+        until_us = self.fleet.world.now_us + duration_ms * 1_000
+        self.fleet.lasts_until_us = max(self.fleet.lasts_until_us, until_us)
+
     def cut(self, a: str, b: str, low_ms: int = 50, high_ms: int = 5_000) -> None:
         for_us = self.ms(low_ms, high_ms)
         for x in self._places(a):

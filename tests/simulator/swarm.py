@@ -125,7 +125,7 @@ def _faults(fleet: Fleet, one: Round) -> bool:
         world.count(f"fault {timed.fault}")
         KINDS[timed.fault](at)
         world.count("faults")
-    world.run_until(began_us + one.lasts_ms * 1_000)
+    world.run_until(max(began_us + one.lasts_ms * 1_000, fleet.lasts_until_us))
     return bool(lost)
 
 
