@@ -17,6 +17,7 @@ from agents.core.state import AgentState
 from agents.core.steps import (
     Clone,
     EndReceivers,
+    MakeSlots,
     Pause,
     PlaceHistories,
     Rewind,
@@ -73,7 +74,10 @@ def follow(state: AgentState, assignment: Assignment, order: Follow) -> Recipe[N
     if not (yield from claim_directory(state, assignment, sight)):
         return
     if sight.settings_upstream == stream.application_name and not acts_as_primary(state, sight):
-        yield from _stay_attached(sight)
+        if sight.settings_address != f"{order.upstream.host}:{order.upstream.port}":
+            # It is the same primary in the same epoch: the next receiver looks for it there, this one may go on.
+            yield WriteSettings(FENCE, stream, closed=False)
+        yield from _stay_attached(stream, sight)
         return
     position = yield from _end_position(state, sight)
     why = misfit(position, order.timeline, order.history)
@@ -118,15 +122,24 @@ def _attach(order: Follow, stream: Stream, sight: Sight) -> Recipe[None]:
         if now.postgres is not PostgresState.STOPPED:
             yield from asking.stop()
         yield StartStandby()
+    yield from _keep_no_slots(stream)
     yield Tell()
 
 
-def _stay_attached(sight: Sight) -> Recipe[None]:
+def _stay_attached(stream: Stream, sight: Sight) -> Recipe[None]:
     if sight.postgres in (PostgresState.STOPPED, PostgresState.DYING):
         if sight.postgres is PostgresState.DYING:
             yield from asking.stop()
         yield StartStandby()
+    if sight.postgres is not PostgresState.STARTING:
+        yield from _keep_no_slots(stream)
     yield Tell()
+
+
+def _keep_no_slots(stream: Stream) -> Recipe[None]:
+    """Those that it made for others as a primary would hold back WAL here and, by hot_standby_feedback, the
+    vacuum of the primary; a rewind or a clone leaves none."""
+    yield MakeSlots((), stream.epoch)
 
 
 def _rebuild(

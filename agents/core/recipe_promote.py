@@ -86,7 +86,8 @@ def _prepare(state: AgentState, order: Promote, sight: Sight, profile: Profile) 
     missing = tuple(t for t in range(order.timeline - 1, own, -1) if t not in there)
     if missing:
         yield PlantPlaceholders(parent=own, timelines=missing)
-    yield EndClients()
+    if not replayed:
+        yield EndClients()  # a query of theirs may hold replay up
     # Everything that the bounds were met with must be replayed before: a promotion ends recovery where the
     # startup process last looked, not where the WAL on disk ends.
     if not (yield from asking.await_replay(order.position.end_lsn, profile.promote_within_ms)):

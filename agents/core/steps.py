@@ -68,6 +68,8 @@ class Sight:
     """synchronous_standby_names in the durable settings file; None when there is no such file."""
     settings_upstream: str = ""
     """application_name in the durable settings file; empty when nobody is followed."""
+    settings_address: str = ""
+    """Of the upstream, `host:port`, in the service file; empty when it was withdrawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +253,7 @@ class AwaitReplay(Step):
 
 @dataclass(frozen=True, slots=True)
 class PromotePostgres(Step):
-    """→ Promoted. pg_promote(false) and a poll each millisecond, at most `within_ms`."""
+    """→ Promoted. pg_promote(false), client sessions ended, and a poll each millisecond, at most `within_ms`."""
 
     within_ms: int
 
@@ -267,7 +269,8 @@ class Promoted:
 
 @dataclass(frozen=True, slots=True)
 class MakeSlots(Step):
-    """→ None. Physical slots, without reserving WAL; those of older epochs that are inactive are dropped."""
+    """→ None. Physical slots, without reserving WAL; all others of ours up to this epoch that are inactive are
+    dropped."""
 
     slots: tuple[str, ...]
     epoch: int

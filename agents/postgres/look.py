@@ -60,6 +60,7 @@ class Directory:
     pid_file: PidFile | None
     settings_rule: str | None
     settings_upstream: str
+    settings_address: str
     open: bool
     identity: ControlData | None
     """Of a usable one; only what never changes is to be read from it."""
@@ -87,6 +88,7 @@ def read_directory(server: Server) -> Directory:
         read_pid_file(data),
         rule,
         upstream,
+        server.files.upstream_address(),
         server.files.open,
         server.control_file.identity() if state is None else None,
     )
@@ -131,6 +133,7 @@ async def look(server: Server) -> Sight:
         was_primary=not directory.standby_signal,
         settings_rule=rule,
         settings_upstream=upstream,
+        settings_address=directory.settings_address,
     )
 
 

@@ -9,7 +9,7 @@ from agents.core.steps import Stream
 from agents.postgres.config import InstanceConfig
 from agents.postgres.files import DurableFile, write_all
 from agents.postgres.hba import hba_text, ident_text, lets_clients_in
-from agents.postgres.service_file import password_text, service_text
+from agents.postgres.service_file import password_text, read_address, service_text
 from agents.postgres.settings import purge_auto_conf, read_settings, settings_text
 from common.errors import BadConfig
 
@@ -58,6 +58,9 @@ class OwnFiles:
 
     def rule_and_upstream(self) -> tuple[str | None, str]:
         return read_settings(self._settings.read())
+
+    def upstream_address(self) -> str:
+        return read_address(self._service.read())
 
 
 def read_password(key: str, config: InstanceConfig) -> str:

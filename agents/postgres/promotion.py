@@ -10,6 +10,7 @@ import asyncio
 from agents.core.steps import Promoted, StepFailed
 from agents.postgres.look import positions
 from agents.postgres.server import Server
+from agents.postgres.serving import end_clients
 from common.lsn import Lsn
 from common.rule import FENCE
 from common.timebase import elapsed_ms
@@ -56,6 +57,7 @@ async def promote(server: Server, within_ms: int) -> Promoted:
             await server.write("closing the door", lambda: server.files.set_door(closed=True))
             server.reload()
         await session.run("select pg_promote(false)", within_ms=sql_within_ms)
+        await end_clients(server)  # those of the standby; under the fence nothing of theirs is acknowledged
         while (await session.row(_RECOVERING, within_ms=sql_within_ms))[0]:
             if elapsed_ms(since=begun_at, now=server.clock.now()) > within_ms:
                 (backlog,) = await session.row(_BACKLOG, within_ms=sql_within_ms)

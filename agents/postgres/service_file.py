@@ -44,6 +44,12 @@ def address(config: InstanceConfig, upstream: Upstream) -> dict[str, str]:
     }
 
 
+def read_address(text: str | None) -> str:
+    """`host:port` of the section that is there; empty when it was withdrawn."""
+    found = dict(line.partition("=")[::2] for line in (text or "").splitlines() if "=" in line)
+    return f"{found['host']}:{found['port']}" if "host" in found and "port" in found else ""
+
+
 def password_text(config: InstanceConfig, password: str) -> str:
     escaped = password.replace("\\", "\\\\").replace(":", "\\:")
     return f"*:*:*:{config.replication_user}:{escaped}\n"

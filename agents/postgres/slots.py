@@ -17,8 +17,9 @@ _MAKE = "select pg_create_physical_replication_slot(name, false) from unnest(%s:
 async def make_slots(server: Server, wanted: tuple[str, ...], epoch: int) -> None:
     """Without reserving WAL, so that a slot whose member never comes holds nothing.
 
-    The new ones first: somebody may be waiting for them. Those of older epochs go once all that is missing was
-    made; each costs some fsyncs, as making one does.
+    The new ones first: somebody may be waiting for them. Then those of older epochs, once their member streams
+    through the new one or has none any more, and those of this one whose member left or is another incarnation by
+    now (each would hold WAL until the next epoch); dropping one costs some fsyncs, as making one does.
     """
     session, within_ms = server.control, server.config.sql_within_ms
     rows = await session.rows(_LIST, within_ms=within_ms)
@@ -30,10 +31,14 @@ async def make_slots(server: Server, wanted: tuple[str, ...], epoch: int) -> Non
     if missing:
         await session.run(_MAKE, (missing,), within_ms=within_ms)
         return
+    arrived = {name for name, active, _ in rows if active}
+    awaited = {known[0] for name in wanted if name not in arrived and (known := parse_slot_name(name))}
     for name, active, _ in rows:
         known = parse_slot_name(name)
-        if active or known is None or known[2] >= epoch:
+        if active or known is None or known[2] > epoch or name in wanted:
             continue
+        if known[2] < epoch and known[0] in awaited:
+            continue  # its member has not moved yet
         try:
             await session.run(_DROP, (name,), within_ms=within_ms)
         except NoAnswer:

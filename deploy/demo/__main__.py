@@ -47,7 +47,10 @@ def _show(lab: Lab, console: Console, *, stay: bool, plain: bool) -> int:
         console.print(f"[yellow]note:[/] {warning}")
     if os.geteuid() != 0:
         console.print("[yellow]note:[/] not root: hosts are addresses on loopback, and a lost host is frozen")
+    programs = lab.programs
+    name_server = f"BIND from {programs.named}" if programs.named else "the control nodes' own name server"
     with Screen(console, plain=plain) as screen:
+        screen.say(f"PostgreSQL from {programs.postgres_bin}, etcd {programs.etcd_version}, {name_server}")
         screen.say("starting etcd, three control nodes, a name server, three members")
         lab.start()
         cluster = Witnessed(lab)

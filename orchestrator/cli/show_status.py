@@ -25,6 +25,7 @@ _STATE_STYLES = {
     "serving": GOOD,
     "streaming": GOOD,
     "voter": GOOD,
+    "superseded": BAD,
     "silent": BAD,
     "failed": BAD,
     "damaged": BAD,

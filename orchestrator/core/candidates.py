@@ -66,14 +66,7 @@ def choose(
     site = _site_of(record)
     ranked = sorted(fit, key=lambda m: _rank(m, record, view, sealed, k=k, to=to, site=site))
     best = ranked[0]
-    refused.extend(
-        Refused(
-            m.name,
-            Refusal.RANKED_LOWER,
-            f"{best.name} is preferred: {_preference(best, m, record, sealed, to)}",
-        )
-        for m in ranked[1:]
-    )
+    refused.extend(_ranked_lower(best, m, record, sealed, k=k, to=to) for m in ranked[1:])
     return Choice(
         Ranking(best.name, tuple(sorted(refused, key=lambda r: r.member))),
         sealed[best.voter].position,
@@ -131,7 +124,7 @@ def _rank(
     return (
         gave_up or member.name == record.primary,
         to is not None and member.name != to,
-        len(_followers(member, record, sealed)) < k,
+        -min(k, len(_followers(member, record, sealed))),
         -member.priority,
         member.site != site,
         backlog_bytes // _BACKLOG_STEP_BYTES,
@@ -150,17 +143,40 @@ def _site_of(record: Record) -> str:
     return "" if primary is None else primary.site
 
 
+def _ranked_lower(
+    best: MemberRecord,
+    other: MemberRecord,
+    record: Record,
+    sealed: Mapping[Voter, SealReport],
+    *,
+    k: int,
+    to: MemberName | None,
+) -> Refused:
+    """What told them apart, in the order of `_rank`."""
+    given_up = [prior.epoch for prior in record.prior if prior.primary == other.name]
+    if given_up and other.name != record.primary:
+        text = f"{best.name} is preferred: {other.name} was given up in epoch {given_up[-1]}"
+        return Refused(other.name, Refusal.GAVE_UP_BEFORE, text)
+    why = _preference(best, other, record, sealed, k=k, to=to)
+    return Refused(other.name, Refusal.RANKED_LOWER, f"{best.name} is preferred: {why}")
+
+
 def _preference(
     best: MemberRecord,
     other: MemberRecord,
     record: Record,
     sealed: Mapping[Voter, SealReport],
+    *,
+    k: int,
     to: MemberName | None,
 ) -> str:
     if other.name == record.primary:
         return f"{other.name} is the outgoing primary"
     if best.name == to:
         return "it was asked for"
+    with_best, with_other = (min(k, len(_followers(m, record, sealed))) for m in (best, other))
+    if with_best != with_other:
+        return f"{with_best} of the {k} wanted could follow it, {with_other} could follow {other.name}"
     if best.priority != other.priority:
         return f"priority {best.priority} against {other.priority}"
     mine, theirs = sealed[best.voter].position, sealed[other.voter].position

@@ -129,6 +129,8 @@ def _state(member: MemberRecord, record: Record | None, view: ClusterView, now: 
     ):
         return "sealed"
     if facts.postgres is PostgresState.PRIMARY:
+        if record is not None and record.phase is Phase.STABLE and member.name != record.primary:
+            return "superseded"  # as it last said; it acknowledges nothing that the present one lacks (promise 2)
         return "serving" if facts.open else "closed"
     if facts.rebuild_needed or facts.postgres in (PostgresState.ABSENT, PostgresState.HALF):
         return "rebuilding"

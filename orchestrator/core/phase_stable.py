@@ -21,7 +21,16 @@ from orchestrator.core.move import Move
 from orchestrator.core.reach import Reach, reach
 from orchestrator.core.reasons import Because, Reason, Refusal, Refused
 from orchestrator.core.record import Handover, Operation, Record
-from orchestrator.core.rule_change import Waits, begun, finished, never_ends, settled, turned_back
+from orchestrator.core.rule_change import (
+    Waits,
+    begun,
+    finished,
+    first_write_is_near,
+    never_ends,
+    open_for_long,
+    settled,
+    turned_back,
+)
 from orchestrator.core.spec import ClusterSpec
 from orchestrator.core.view import ClusterView
 from orchestrator.core.wanted import primary_answers
@@ -216,8 +225,9 @@ def _housekeeping(
         at = _take(synced, reasons, stories)
     for adopted in adoptions(at, view):
         at = _take(adopted, reasons, stories)
-    for rebuilt in rebuilds(at, view):
-        at = _take(rebuilt, reasons, stories)
+    if not first_write_is_near(at, view, now, profile):
+        for rebuilt in rebuilds(at, view):
+            at = _take(rebuilt, reasons, stories)
     done = finished(at, view) or settled(at, view)
     if done is not None:
         at = _take(done, reasons, stories)
@@ -229,6 +239,8 @@ def _housekeeping(
             reasons.extend(next_change.because)
         elif next_change is not None:
             at = _take(next_change, reasons, stories)
+        elif (waits := open_for_long(at, view, now, profile)) is not None:
+            reasons.append(waits)
     if at != record:
         return Move(tuple(reasons), at, tuple(stories))
     return Move(tuple(reasons))

@@ -15,7 +15,7 @@ from common.ids import MemberName
 from common.lsn import ZERO
 from common.profile import Profile
 from common.rule import Voter
-from common.timebase import Instant
+from common.timebase import Instant, after_ms
 from orchestrator.core.liveness import Liveness, classify
 from orchestrator.core.priors import on_leaving
 from orchestrator.core.quorum import resolve_all
@@ -23,6 +23,8 @@ from orchestrator.core.reasons import Because, Reason, Refusal, Refused
 from orchestrator.core.record import MemberRecord, Phase, Record
 from orchestrator.core.view import ClusterView, MemberView
 
+_HEARD_SINCE_MS = 150
+"""Who counts must have been heard clearly after the primary's last words: they take their time to arrive."""
 _UNUSABLE = (PostgresState.ABSENT, PostgresState.HALF, PostgresState.UNKNOWN)
 
 
@@ -71,7 +73,7 @@ def reach(
         position = reported_position(seen)
         if member.incarnation is None or position is None or not can_seal(member, seen, now, profile):
             continue
-        if _is_silent_primary(member, record, seen, now, profile):
+        if _fell_silent_with_the_primary(seen, record, view, now, profile):
             continue
         expected[member.voter] = SealReport(
             record.epoch, member.incarnation, position.timeline, position.end_lsn, None
@@ -104,14 +106,21 @@ def reach(
     return Reach(tuple(why_not), tuple(fit), tuple(refused))
 
 
-def _is_silent_primary(
-    member: MemberRecord, record: Record, seen: MemberView, now: Instant, profile: Profile
+def _fell_silent_with_the_primary(
+    seen: MemberView, record: Record, view: ClusterView, now: Instant, profile: Profile
 ) -> bool:
-    """A primary beats faster than others: it was given up for lost long before it is late as a standby, and
-    must not count as one that answers and will be sealed (F3)."""
-    if record.phase is not Phase.STABLE or member.name != record.primary:
+    """A primary beats faster than others: it is given up for lost long before it, or whoever was lost or cut off
+    with it, is late as a standby. None of them answers now, and none must be counted on to be sealed (F3)."""
+    if record.phase is not Phase.STABLE or record.primary is None or seen.heard_at is None:
         return False
-    return classify(seen, now, profile, expected_every_ms=profile.beat_primary_every_ms) is Liveness.SILENT
+    primary = view.member(record.primary)
+    if (
+        classify(primary, now, profile, expected_every_ms=profile.beat_primary_every_ms)
+        is not Liveness.SILENT
+    ):
+        return False
+    assert primary.heard_at is not None
+    return seen.heard_at < after_ms(primary.heard_at, _HEARD_SINCE_MS)
 
 
 def _refusal(
@@ -133,7 +142,7 @@ def _refusal(
         return Refused(name, Refusal.NOT_THE_ONE_MEANT, f"{to} was asked for")
     if member.nofailover:
         return Refused(name, Refusal.NOFAILOVER, "nofailover is set in the cluster's file")
-    if not answers(seen, now, profile):
+    if not answers(seen, now, profile) or _fell_silent_with_the_primary(seen, record, view, now, profile):
         heard = "never" if seen.heard_at is None else f"{(now - seen.heard_at) // 1000} ms ago"
         return Refused(name, Refusal.SILENT, f"last heard {heard}")
     lost_state = seen.facts is not None and seen.facts.system_identifier == record.system_identifier

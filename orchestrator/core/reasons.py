@@ -1,6 +1,6 @@
 """Why something was decided, or not: stable names, one list for logs, metrics, status and tests.
 
-Pure. Every reason has a sentence; `docs/reasons.md` is generated from here.
+Pure. Every reason has a sentence, in `sentences.py`, from which `docs/reasons.md` is made.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from common.ids import MemberName
 
 
 class Reason(StrEnum):
-    """The value is what appears in logs and JSON; the docstring table below what people read."""
+    """The value is what appears in logs and JSON."""
 
     NO_RECORD = "no_record"
     INITIALISING_CHOSEN = "initialising_chosen"
@@ -44,7 +44,6 @@ class Reason(StrEnum):
     CANDIDATE_GIVEN_UP = "candidate_given_up"
     PROMOTED = "promoted"
     SETTLED = "settled"
-    SETTLING = "settling"
     INCARNATION_ADOPTED = "incarnation_adopted"
     MEMBERSHIP_CHANGED = "membership_changed"
     RULE_CHANGE_BEGUN = "rule_change_begun"
@@ -61,7 +60,6 @@ class Reason(StrEnum):
     RECORD_WENT_BACK = "record_went_back"
     FOREIGN_ETCD = "foreign_etcd"
     FOREIGN_DATA_DIRECTORY = "foreign_data_directory"
-    SPEC_SYNCED = "spec_synced"
     SEAL_NOTED = "seal_noted"
 
 
@@ -78,7 +76,6 @@ class Because:
 class Refusal(StrEnum):
     """Why a member can't be the candidate; each is reported with the measured value."""
 
-    NOT_IN_RECORD = "not_in_record"
     IS_PRIMARY = "is_primary"
     SILENT = "silent"
     NOT_SEALED = "not_sealed"

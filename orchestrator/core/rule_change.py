@@ -115,11 +115,23 @@ def never_ends(record: Record, view: ClusterView, now: Instant) -> Because | Non
     return Because(Reason.RULE_CHANGE_NEVER_ENDS, record.primary, text)
 
 
+def open_for_long(record: Record, view: ClusterView, now: Instant, profile: Profile) -> Because | None:
+    """A change is never dropped (R6). One that nobody can finish, nor turn back, must say for whom it waits."""
+    open_ms = elapsed_ms(since=view.change_since, now=now)
+    if record.target is None or open_ms < 2 * profile.voter_lost_ms:
+        return None
+    primary = primary_answers(record, view, now)
+    streaming = () if primary is None else streaming_voters(record, primary)
+    have = len(set(streaming) & set(record.target.voters))
+    text = f"the change to {record.target} is open for {open_ms} ms: {have} of its voters stream"
+    return Because(Reason.RULE_CHANGE_AWAITED, None, text)
+
+
 def begun(
     record: Record, view: ClusterView, spec: ClusterSpec, now: Instant, profile: Profile
 ) -> Change | Waits | None:
     """(1): one step towards what is wanted, while the primary answers."""
-    if record.target is not None or _first_write_is_near(record, view, now, profile):
+    if record.target is not None or first_write_is_near(record, view, now, profile):
         return None
     wanted = wanted_rule(record, view, spec, now, profile)
     if wanted is None:
@@ -127,12 +139,24 @@ def begun(
     step = next_step(record.rule, wanted.rule)
     if step is None:
         return Waits(wanted.because) if wanted.because else None
+    if not _can_be_met(step, record, view, now):
+        return None
     text = f"from {record.rule} to {step}" + (f", on the way to {wanted.rule}" if step != wanted.rule else "")
+    reason = Reason.RULE_CHANGE_BEGUN
+    if wanted.because:
+        reason, text = wanted.because[0].reason, f"{wanted.because[0].text}; {text}"
     changed = replace(record, rules=(record.rule, step), target=step)
-    return changed, Because(Reason.RULE_CHANGE_BEGUN, None, text), Story(record.epoch, "rule change", text)
+    return changed, Because(reason, None, text), Story(record.epoch, "rule change", text)
 
 
-def _first_write_is_near(record: Record, view: ClusterView, now: Instant, profile: Profile) -> bool:
+def _can_be_met(rule: Rule, record: Record, view: ClusterView, now: Instant) -> bool:
+    """By voters that stream now. A change whose barrier nobody passes stays open, and nothing else can be begun
+    beside it: one that names a voter which is about to be given up would keep the primary from going to solo."""
+    primary = primary_answers(record, view, now)
+    return primary is not None and len(set(streaming_voters(record, primary)) & set(rule.voters)) >= rule.k
+
+
+def first_write_is_near(record: Record, view: ClusterView, now: Instant, profile: Profile) -> bool:
     """The rule can be met and no write was acknowledged in this epoch yet: a change now, which ends
     walsenders (R6), would only keep the clients waiting. Bounded: the write may never be heard of."""
     primary = primary_answers(record, view, now)

@@ -42,7 +42,8 @@ class MemberLine:
     role: str
     """What it is in PostgreSQL: primary, standby, stopped, …"""
     state: str
-    """What it is to Primacy: `serving`, `closed`, `streaming`, `voter`, `sealed`, `rebuilding`, `silent`, `new`, …"""
+    """What it is to Primacy: `serving`, `closed`, `superseded`, `streaming`, `voter`, `sealed`, `rebuilding`,
+    `silent`, `new`, …"""
     incarnation: int
     heard_age_ms: int | None
     timeline: int

@@ -29,8 +29,8 @@ def wanted_names(record: Record, spec: ClusterSpec, revision: int) -> WantedName
     if record.phase is not Phase.STABLE or record.primary is None:
         return None
     born = record.epoch == 1 and record.timeline_max == 1 and not record.rule.waits
-    if born and len(spec.members) > 1:
-        return None
+    if born and any(not member.nofailover for member in spec.members if member.name != record.primary):
+        return None  # somebody will vote; where nobody may, solo is all that the specification asks for
     voters = {voter.member for voter in record.rule.voters}
     replicas = [
         address

@@ -59,12 +59,12 @@ def wanted_rule(
     current = record.rule
     streaming = set(streaming_voters(record, primary))
     # One that became nofailover, or is about to leave, goes although it streams (R3).
-    known = {member.voter for member in record.members if not member.nofailover}
+    may_vote = {member.voter for member in record.members if not member.nofailover}
     kept = {
         voter
         for voter in current.voters
         if voter not in streaming
-        and voter in known
+        and voter in may_vote
         and _lost_ms(voter, record, primary, view, now) < profile.voter_lost_ms
     }
     voters = streaming | kept
@@ -78,7 +78,8 @@ def wanted_rule(
         )
         return Wanted(current, (because,))
     return Wanted(
-        quorum((), 0), (Because(Reason.LAST_VOTER_LOST, None, f"{current}: no voter streams any more"),)
+        quorum((), 0),
+        (Because(Reason.LAST_VOTER_LOST, None, f"{current}: none that may vote streams any more"),),
     )
 
 

@@ -168,6 +168,7 @@ async def test_the_death_of_postgres_is_told_within_milliseconds(member: Member)
     await member.leader.until(lambda f: f.open)  # solo: it starts again by itself
 
 
+@pytest.mark.covers("T57")
 async def test_a_sealed_primary_stops_and_reports_its_end(member: Member) -> None:
     facts = await serve(member)
     await member.order(facts, 2, Seal())
@@ -184,6 +185,7 @@ async def test_a_sealed_primary_stops_and_reports_its_end(member: Member) -> Non
     assert not processes_of(str(member.data), "postgres")
 
 
+@pytest.mark.covers("S47")
 async def test_without_a_leader_a_primary_in_solo_stays_open_by_its_own_commits(member: Member) -> None:
     member.leader.profile = replace(member.leader.profile, lease_ms=1_500)
     await serve(member)

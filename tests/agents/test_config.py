@@ -74,6 +74,7 @@ def test_a_mistake_names_its_remedy(file: Path, old: str, new: str, told: str) -
     assert told in "\n".join(mistakes(file))
 
 
+@pytest.mark.covers("S88")
 def test_a_secret_is_never_shown(file: Path) -> None:
     (file.parent / "beat.key").write_text("abcdefsecret")
     assert "abcdefsecret" not in "\n".join(mistakes(file))

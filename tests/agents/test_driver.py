@@ -164,6 +164,7 @@ async def test_the_door_opens_on_a_commit_of_this_start(
     assert shell.fencing.is_open is opens
 
 
+@pytest.mark.covers("S34")
 async def test_an_open_primary_without_reasons_is_stopped_before_its_deadline(shell: Shell) -> None:
     await primary(shell)
     shell.fencing.opens(begun_at=shell.clock.now(), lease_ms=1_000)

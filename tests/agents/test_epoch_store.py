@@ -54,6 +54,7 @@ def test_a_corrupt_state_counts_as_none_and_is_kept_aside(store: EpochStore, tmp
     assert "corrupt-42" in loaded.trouble
 
 
+@pytest.mark.covers("S44")
 def test_two_agents_on_one_directory_refuse_with_both_pids(store: EpochStore, tmp_path: Path) -> None:
     with pytest.raises(BadConfig, match=f"pid {os.getpid()}"):
         EpochStore.open(tmp_path)

@@ -64,6 +64,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
     made.clean_up()
 
 
+@pytest.mark.covers("S10", "S34")
 def test_an_open_primary_whose_deadline_passes_is_killed(host: Host) -> None:
     host.start(do="live", deadline_in_ms=1_500)
     assert host.postgres_runs()
@@ -76,6 +77,7 @@ def test_a_closed_primary_or_standby_needs_no_deadline(host: Host) -> None:
     assert host.postgres_runs()
 
 
+@pytest.mark.covers("T44")
 def test_a_dead_agent_is_started_again_at_once_and_postgres_goes_on(host: Host) -> None:
     host.start(do="live", deadline_in_ms=60_000)
     os.kill(host.agents()[0], signal.SIGKILL)
@@ -85,6 +87,7 @@ def test_a_dead_agent_is_started_again_at_once_and_postgres_goes_on(host: Host) 
     assert int(host.deadlines_handed_over()[1]) > 0
 
 
+@pytest.mark.covers("S9", "S10")
 def test_a_hung_agent_is_replaced_after_half_a_lease(host: Host) -> None:
     host.start(do="live", lease_ms=1_000)
     os.kill(host.agents()[0], signal.SIGSTOP)
@@ -128,6 +131,7 @@ def test_when_the_guard_is_killed_its_agent_becomes_a_guard_with_a_new_agent(hos
     eventually(lambda: not host.postgres_runs())  # it kept the deadline
 
 
+@pytest.mark.covers("S10", "S103")
 def test_sigusr1_leaves_postgres_running_and_sigterm_stops_it(host: Host) -> None:
     host.start(do="live")
     assert host.guard is not None
@@ -155,6 +159,7 @@ def test_only_the_program_in_the_data_directory_is_stopped(host: Host) -> None:
         shell.communicate()
 
 
+@pytest.mark.covers("T37")
 def test_a_guard_that_was_frozen_hears_its_agent_before_it_judges(host: Host) -> None:
     host.start(do="renew", lease_ms=1_000, deadline_in_ms=1_000)
     assert host.guard is not None

@@ -84,6 +84,7 @@ def test_what_was_sealed_opens_to_the_same(frame: Frame) -> None:
     assert open_frame(data, key_of) == frame
 
 
+@pytest.mark.covers("T69")
 @given(FRAMES, st.data())
 def test_a_datagram_with_one_changed_bit_is_dropped(frame: Frame, data: st.DataObject) -> None:
     sealed = bytearray(seal(KEY, frame))
@@ -144,6 +145,7 @@ def heard(window: ReplayWindow, boot_id: int, sequence: int) -> bool:
     return True
 
 
+@pytest.mark.covers("T69")
 @given(st.lists(st.integers(0, 200), max_size=100))
 def test_the_replay_window_agrees_with_its_dumb_twin(sequences: list[int]) -> None:
     window, seen = ReplayWindow(), set[int]()

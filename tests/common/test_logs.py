@@ -29,6 +29,7 @@ def test_an_event_carries_its_fields_and_who_says_it(capsys: pytest.CaptureFixtu
     )
 
 
+@pytest.mark.covers("S88")
 @pytest.mark.parametrize("name", ["password", "beat_key", "probe_password", "secret", "token"])
 def test_secrets_are_masked(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     logs.set_up(program="agent", as_json=True)

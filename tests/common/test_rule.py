@@ -17,6 +17,7 @@ _VOTERS = st.dictionaries(st.sampled_from("abcde"), st.integers(1, 2), max_size=
 _RULES = st.builds(quorum, _VOTERS, st.integers(1, 5)) | st.just(ASYNC)
 
 
+@pytest.mark.covers("S56")
 @given(_RULES, _RULES)
 def test_each_step_is_one_step_and_the_last_one_arrives(a: Rule, b: Rule) -> None:
     way = [a, *steps(a, b)]
@@ -61,6 +62,7 @@ def test_one_step_changes_only_k_or_only_adds_or_only_removes() -> None:
     assert not is_one_step(quorum([b, c], 1), quorum([b, d], 1))
 
 
+@pytest.mark.covers("T5")
 def test_the_setting_names_member_incarnation_and_epoch() -> None:
     rule = quorum([Voter(MemberName("c"), 1), Voter(MemberName("b"), 3)], 1)
     assert rule.synchronous_standby_names(7) == 'ANY 1 ("b.3@7","c.1@7")'

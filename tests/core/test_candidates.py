@@ -44,6 +44,7 @@ def test_equals_are_told_apart_by_name() -> None:
     assert _choose(seal("b", 1000), seal("c", 1000)).ranking.best == "b"
 
 
+@pytest.mark.covers("T14")
 def test_a_newer_timeline_is_more_advanced_than_a_higher_lsn() -> None:
     assert _choose(seal("b", 900, timeline=3), seal("c", 5000, timeline=2)).ranking.best == "b"
 
@@ -81,12 +82,25 @@ def test_each_refusal_has_its_name(
     assert _refusal(choice, "b") is expected
 
 
+@pytest.mark.covers("S71")
 def test_priority_counts_more_than_the_position_but_not_more_than_followers() -> None:
     members = (member("a"), member("b", priority=200), member("c"))
     now = record(epoch=4, phase=Phase.SEALING, members=members)
     assert _choose(seal("b", 1000), seal("c", 1000), of=now).ranking.best == "b"
     # Promoted at 999, b would leave c, which is past it, unable to follow: nobody could acknowledge.
     assert _choose(seal("b", 999), seal("c", 1000), of=now).ranking.best == "c"
+
+
+def test_where_nobody_leaves_k_able_to_follow_whoever_leaves_more_comes_first() -> None:
+    members = (member("a"), member("b"), member("c", priority=200))
+    now = record(epoch=4, phase=Phase.SEALING, members=members, rules=(any_of(2, "b", "c"),))
+    choice = _choose(seal("b", 1000), seal("c", 999), of=now, k=2)
+    assert choice.ranking.best == "b"
+    assert choice.rule == any_of(1, "c")
+    assert (
+        choice.ranking.refused[-1].text
+        == "b is preferred: 1 of the 2 wanted could follow it, 0 could follow c"
+    )
 
 
 def test_who_was_asked_for_is_preferred() -> None:
@@ -97,7 +111,9 @@ def test_the_outgoing_primary_and_a_candidate_given_up_come_last() -> None:
     assert _choose(seal("a", 2000), seal("b", 1000)).ranking.best == "b"
     gave_up = Prior(3, MemberName("b"), 1, any_of(1, "c"))
     now = record(epoch=4, phase=Phase.SEALING, prior=(gave_up,))
-    assert _choose(seal("b", 1000), seal("c", 1000), of=now).ranking.best == "c"
+    choice = _choose(seal("b", 1000), seal("c", 1000), of=now)
+    assert choice.ranking.best == "c"
+    assert _refusal(choice, "b") is Refusal.GAVE_UP_BEFORE
 
 
 def test_r_new_names_only_sealed_members_that_can_attach_as_they_are() -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from common.assignment import Version
 from common.facts import Facts, PostgresState, WriteState
 from common.ids import MemberName
 from common.timebase import after_ms
+from orchestrator.core.decide import decide
 from orchestrator.core.diagnose import Diagnosis, diagnose
 from orchestrator.core.events import FactsHeard
 from orchestrator.core.observe import observe
+from orchestrator.core.reasons import Reason
+from orchestrator.core.record import Phase
 from orchestrator.core.view import ClusterView
 from tests.core.builders import CLUSTER, NOW, POLICY, heard, incarnation, record, view
 
@@ -45,6 +50,16 @@ def test_a_stall_that_no_acknowledged_commit_preceded_counts_from_its_first_repo
 ) -> None:
     reports = [(at_ms, WriteState.STALLED, None) for at_ms in range(0, now_ms + 1, 100)]
     assert _after(*reports, (now_ms, WriteState.STALLED, None), now_ms=now_ms) is expected
+
+
+@pytest.mark.covers("T39", "T49")
+def test_a_primary_that_can_not_write_is_replaced_although_its_kernel_answers() -> None:
+    stalled = heard("a", postgres=PostgresState.PRIMARY, write_state=WriteState.STALLED, write_age_ms=LIMIT)
+    since = replace(stalled, stalled_since=NOW)
+    decided = decide(view(since, heard("b"), heard("c")), NOW)
+    assert decided.reasons[0].reason is Reason.PRIMARY_CANT_WRITE
+    assert decided.record is not None
+    assert decided.record.phase is Phase.SEALING
 
 
 def test_a_stall_counts_from_the_newest_acknowledged_commit_where_there_was_one() -> None:

@@ -11,6 +11,7 @@ from common.timebase import before_ms
 from orchestrator.core.decide import decide
 from orchestrator.core.effects import AskObservers, StandDown
 from orchestrator.core.isolation import isolated
+from orchestrator.core.reasons import Reason
 from orchestrator.core.record import Phase, Record
 from orchestrator.core.view import ClusterView, Leading, Suspicion
 from tests.core.builders import NOW, POLICY, heard, record, view
@@ -38,9 +39,11 @@ def _effects(seen: ClusterView) -> tuple[object, ...]:
     return decide(seen, NOW).effects
 
 
+@pytest.mark.covers("S17", "T70")
 def test_it_stands_down_when_another_control_node_hears_the_primary() -> None:
-    effects = _effects(_hears_nobody(elsewhere_ms=150))
-    assert any(isinstance(effect, StandDown) for effect in effects)
+    decided = decide(_hears_nobody(elsewhere_ms=150), NOW)
+    assert any(isinstance(effect, StandDown) for effect in decided.effects)
+    assert Reason.OBSERVER_STANDS_DOWN in [because.reason for because in decided.reasons]
 
 
 @pytest.mark.parametrize(

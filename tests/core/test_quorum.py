@@ -55,6 +55,7 @@ def test_a_prior_is_resolved_exactly_when_nothing_more_can_have_been_acknowledge
     assert (bound is None) == (highest is None)
 
 
+@pytest.mark.covers("S56", "S67")
 @given(_cases())
 def test_a_bound_is_never_below_what_may_have_been_acknowledged(case: tuple[Rule, dict[str, int]]) -> None:
     rule, sealed = case

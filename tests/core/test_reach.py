@@ -32,6 +32,14 @@ def test_a_silent_primary_does_not_count_as_one_that_answers() -> None:
     assert _why(_GONE, heard("b")) == [Reason.SEALS_OUT_OF_REACH]
 
 
+@pytest.mark.covers("T7")
+def test_who_fell_silent_together_with_the_primary_does_not_count_as_one_that_answers() -> None:
+    """Both were heard 700 ms ago: too long for a primary, not yet for a standby. One path to both was cut."""
+    assert _why(_GONE, heard("b", ms_ago=700), heard("c")) == [Reason.SEALS_OUT_OF_REACH]
+    assert _why(_GONE, heard("b", ms_ago=551), heard("c")) == [Reason.SEALS_OUT_OF_REACH]
+    assert _why(_GONE, heard("b", ms_ago=550), heard("c")) == []
+
+
 def test_a_crashed_primary_whose_agent_answers_resolves_its_own_prior() -> None:
     assert _why(_CRASHED, heard("b")) == []
 

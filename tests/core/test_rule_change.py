@@ -12,13 +12,14 @@ from common.facts import Peer, PostgresState, Promotion, RuleConfirmation
 from common.ids import MemberName
 from common.lsn import ZERO, Lsn
 from common.rule import SOLO
+from common.timebase import before_ms
 from orchestrator.core.priors import appended
 from orchestrator.core.reasons import Reason
 from orchestrator.core.record import Record
 from orchestrator.core.rule_change import Waits, begun, finished, never_ends, settled, turned_back
 from orchestrator.core.spec import STRICT
 from orchestrator.core.view import ClusterView, MemberView
-from tests.core.builders import NOW, POLICY, any_of, heard, record, view
+from tests.core.builders import NOW, POLICY, any_of, heard, member, record, view
 
 _CHANGE = record(rules=(any_of(1, "b"), any_of(1, "b", "c")), target=any_of(1, "b", "c"))
 
@@ -47,6 +48,7 @@ def test_nothing_is_begun_while_the_primary_does_not_answer() -> None:
     assert _begun(now, view(stale, of=now)) is None
 
 
+@pytest.mark.covers("T5")
 def test_a_stranger_or_another_incarnation_is_never_added() -> None:
     now = record(rules=(SOLO,))
     strangers = tuple(Peer(name, "streaming", Lsn(1)) for name in ("b.2@3", "c.1@2", "psql", "x.1@3"))
@@ -88,6 +90,7 @@ def test_a_change_whose_new_voters_went_away_is_turned_back_and_never_dropped() 
     onto_c = record(rules=(any_of(1, "b"), any_of(1, "c")), target=any_of(1, "c"))
     back = turned_back(onto_c, view(_primary("b"), of=onto_c), NOW, POLICY)
     assert back is not None
+    assert back[1].reason is Reason.RULE_CHANGE_TURNED_BACK
     assert back[0].target == any_of(1, "b")
     assert back[0].rules == onto_c.rules
     assert turned_back(onto_c, view(_primary("b", "c"), of=onto_c), NOW, POLICY) is None
@@ -120,3 +123,23 @@ def test_prior_stays_until_k_voters_have_the_first_record(flushed: int, first: L
     promotion = Promotion(3, 3, Lsn(900), first)
     done = settled(now, view(_primary("b", flushed=flushed, promotion=promotion), of=now))
     assert (done is not None) == settles
+
+
+def test_no_change_is_begun_towards_a_rule_that_nobody_who_streams_could_meet() -> None:
+    """b was seen a second ago and is not given up yet, c is: the rule waits, and goes to solo once both are."""
+    seen_at = {"b.1@3": before_ms(NOW, 1_000), "c.1@3": before_ms(NOW, 5_000)}
+    now = record()
+    assert _begun(now, view(replace(_primary(), streaming_at=seen_at), of=now)) is None
+    later = {**seen_at, "b.1@3": before_ms(NOW, 2_000)}
+    changed, _, _ = _begun(now, view(replace(_primary(), streaming_at=later), of=now))
+    assert changed.target == SOLO
+
+
+@pytest.mark.covers("S57")
+@pytest.mark.parametrize("streams", [True, False])
+def test_a_voter_that_must_never_take_over_leaves_the_rule_although_it_streams(streams: bool) -> None:
+    members = (member("a"), member("b", nofailover=True), member("c"))
+    now = record(members=members)
+    primary = _primary("b", "c") if streams else _primary("c")
+    changed, _, _ = _begun(now, view(primary, of=now))
+    assert changed.target == any_of(1, "c")

@@ -136,6 +136,7 @@ def assert_the_same_end(shop: Witnessed, *, epoch: int, primary_was: str) -> Non
     assert_nothing_lost(shop)
 
 
+@pytest.mark.covers("S17")
 @pytest.mark.parametrize("points", chains(FAILOVER_TAGS, first=0), ids="+".join)
 def test_a_failover_and_the_growing_back_of_the_rule_survive_their_leaders(
     shop: Witnessed, points: tuple[str, ...]

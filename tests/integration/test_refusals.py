@@ -65,6 +65,7 @@ def nothing_changed(cluster: Witnessed) -> Iterator[None]:
 # What people ask for
 
 
+@pytest.mark.covers("S79", "S82")
 def test_a_switchover_to_nobody_or_to_the_primary_is_refused_and_changes_nothing(shop: Witnessed) -> None:
     with nothing_changed(shop):
         code, steps = operate(shop, "switchover", "shop", "--to", "zoe")
@@ -76,6 +77,7 @@ def test_a_switchover_to_nobody_or_to_the_primary_is_refused_and_changes_nothing
     assert_writes_go_on(shop)
 
 
+@pytest.mark.covers("S79")
 def test_a_failover_of_a_healthy_primary_is_refused_without_force(shop: Witnessed) -> None:
     with nothing_changed(shop):
         code, steps = operate(shop, "failover", "shop")
@@ -127,6 +129,7 @@ for channel in (grpc.secure_channel({where!r}, tls), grpc.insecure_channel({wher
 # Datagrams
 
 
+@pytest.mark.covers("T69")
 def test_bad_datagrams_are_counted_by_kind_and_dropped(shop: Witnessed) -> None:
     control = shop.lab.plan.control_hosts[0]
     heard = captured_beat(shop, control)
@@ -248,6 +251,7 @@ def run_as_daemon(shop: Witnessed, host: Host, command: tuple[str, ...]) -> tupl
     return process.returncode, out.decode()
 
 
+@pytest.mark.covers("S44")
 def test_a_second_agent_on_a_directory_is_refused_and_the_first_one_named(shop: Witnessed) -> None:
     host = shop.lab.plan.member_host("shop", shop.primary)
     folder = shop.lab.files.host_folder(host)
@@ -280,6 +284,7 @@ def own_state(shop: Witnessed, host: Host, text: str) -> Path:
     return file
 
 
+@pytest.mark.covers("T28")
 def test_a_directory_of_another_cluster_is_left_alone_and_both_identifiers_are_named(shop: Witnessed) -> None:
     name = standbys(shop)[-1]
     host = shop.lab.plan.member_host("shop", name)
@@ -322,6 +327,7 @@ def control_identifier(shop: Witnessed, host: Host, directory: Path) -> str:
 # Members that are missing
 
 
+@pytest.mark.covers("S86")
 def test_a_switchover_to_a_lost_member_is_refused_with_every_members_reason(shop: Witnessed) -> None:
     stays, gone = standbys(shop)
     shop.lab.faults.lose_host(shop.host_of(gone))
@@ -343,6 +349,7 @@ def test_a_switchover_to_a_lost_member_is_refused_with_every_members_reason(shop
     assert_nothing_lost(shop)
 
 
+@pytest.mark.covers("S61")
 def test_without_a_quorum_of_seals_nobody_is_promoted_until_one_comes_back(shop: Witnessed) -> None:
     epoch, old = shop.epoch, shop.primary
     lost, left = standbys(shop)

@@ -90,6 +90,7 @@ def await_new_agent(shop: Witnessed, mark: int) -> None:
     eventually(lambda: "session.opened" in log_of(shop, daemon)[mark:], "a new agent has opened its session")
 
 
+@pytest.mark.covers("T44")
 def test_a_killed_agent_is_started_again_by_its_guard_and_postgresql_goes_on(shop: Witnessed) -> None:
     with the_primary_left_alone(shop):
         (guard,) = guard_pids(shop, shop.primary)
@@ -101,6 +102,7 @@ def test_a_killed_agent_is_started_again_by_its_guard_and_postgresql_goes_on(sho
         assert guard_pids(shop, shop.primary) == [guard]
 
 
+@pytest.mark.covers("S9", "S10")
 def test_a_hanging_agent_is_replaced_by_its_guard_and_postgresql_goes_on(shop: Witnessed) -> None:
     with the_primary_left_alone(shop):
         (agent,) = agent_pids(shop, shop.primary)
@@ -118,6 +120,7 @@ def test_a_killed_guard_comes_back_and_postgresql_goes_on(shop: Witnessed) -> No
         eventually(lambda: len(agent_pids(shop, shop.primary)) == 1, "one agent runs")
 
 
+@pytest.mark.covers("S48", "S18")
 def test_without_any_control_node_and_etcd_the_client_goes_on_writing(shop: Witnessed) -> None:
     plan, supervisor = shop.lab.plan, shop.lab.supervisor
     names = [f"{host.name}/orchestrator" for host in plan.control_hosts]
@@ -133,6 +136,7 @@ def test_without_any_control_node_and_etcd_the_client_goes_on_writing(shop: Witn
         eventually(lambda: bool(shop.lab.primacy("status", "shop").returncode == 0), "a control node answers")
 
 
+@pytest.mark.covers("S19")
 def test_lost_standbys_leave_the_rule_and_come_back_into_it_while_writes_go_on(shop: Witnessed) -> None:
     first, last = standbys(shop)
     # While the last voter's loss is not certain yet, commits wait.

@@ -52,6 +52,7 @@ def test_a_cluster_is_born_with_its_rule_and_under_its_names(shop: Witnessed) ->
     assert shop.sql(shop.primary, "SHOW synchronous_standby_names").startswith("ANY 1")
 
 
+@pytest.mark.covers("S5")
 def test_after_a_killed_postmaster_a_standby_serves_under_the_name_and_nothing_is_lost(
     shop: Witnessed,
 ) -> None:
@@ -67,6 +68,7 @@ def test_after_a_killed_postmaster_a_standby_serves_under_the_name_and_nothing_i
     assert_nothing_lost(shop)
 
 
+@pytest.mark.covers("S1", "S23")
 def test_after_a_lost_host_the_same_and_the_old_primary_comes_back_as_a_standby(shop: Witnessed) -> None:
     epoch, old = shop.epoch, shop.primary
     fault = shop.lab.faults.lose_host(shop.host_of(old))
@@ -84,6 +86,7 @@ def test_after_a_lost_host_the_same_and_the_old_primary_comes_back_as_a_standby(
     assert_nothing_lost(shop)
 
 
+@pytest.mark.covers("S83", "S40")
 def test_a_switchover_has_one_outcome_and_the_old_primary_follows_without_a_rewind(shop: Witnessed) -> None:
     epoch, old = shop.epoch, shop.primary
     to = standbys(shop)[-1]

@@ -71,6 +71,7 @@ async def acknowledged(app: App, sequence: int) -> AckFrame:
     return ack
 
 
+@pytest.mark.covers("S17")
 async def test_one_leads_all_hear_and_a_stopping_leader_hands_over(fleet: Fleet) -> None:
     async with fleet.node("control1") as one, fleet.node("control2") as two:
         await until(lambda: one.leads or two.leads)

@@ -59,6 +59,7 @@ def test_the_example_is_a_good_configuration(example: Path) -> None:
     assert [dns.zone for dns in config.dns] == ["db.example."]
 
 
+@pytest.mark.covers("S88")
 def test_no_secret_is_shown(example: Path) -> None:
     shown = repr(configuration.read(example))
     assert SECRET.hex() not in shown

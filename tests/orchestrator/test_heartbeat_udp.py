@@ -105,6 +105,7 @@ async def test_a_beat_is_heard_and_acknowledged_to_where_it_came_from() -> None:
         assert (cluster, event.beat.member, event.beat.sequence) == (SHOP, "a", 5)
 
 
+@pytest.mark.covers("S42")
 async def test_a_lease_is_granted_for_the_epoch_of_the_beat_and_to_that_member_alone() -> None:
     async with post() as one:
         one.leases.stand(SHOP, Grant(MemberName("a"), 1, 5_000))
@@ -166,6 +167,7 @@ async def test_what_is_not_a_beat_of_a_member_is_counted_and_never_answered(data
             one.agent.recv(1024)
 
 
+@pytest.mark.covers("T69")
 async def test_a_replayed_beat_is_counted_and_dropped() -> None:
     async with post() as one:
         await one.acknowledged(frame(sequence=9))

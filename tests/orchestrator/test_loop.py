@@ -74,6 +74,7 @@ async def test_a_lost_term_ends_leading_in_the_same_turn(tmp_path: Path) -> None
         assert await one.turn() == []
 
 
+@pytest.mark.covers("T63")
 async def test_leases_and_orders_end_the_moment_the_election_says_so(tmp_path: Path) -> None:
     async with shell(tmp_path) as one:
         await one.lead()
@@ -92,6 +93,7 @@ async def test_a_save_that_outlives_our_term_orders_nothing(tmp_path: Path) -> N
         assert happened == ["decided", "streams closed", "saved"]
 
 
+@pytest.mark.covers("S52")
 async def test_an_unknown_outcome_is_read_back_and_never_repeated_blindly(tmp_path: Path) -> None:
     async with shell(tmp_path) as one:
         await one.lead()
@@ -138,6 +140,7 @@ async def test_a_save_that_was_not_delivered_is_decided_again_after_a_pause(tmp_
         assert await one.turn(deciding(record())) == ["decided", "saved", "decided"]
 
 
+@pytest.mark.covers("S42")
 async def test_a_decision_that_leaves_the_epoch_grants_nothing_before_it_is_even_sent(tmp_path: Path) -> None:
     async with shell(tmp_path) as one:
         await one.lead()

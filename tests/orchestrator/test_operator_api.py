@@ -56,6 +56,7 @@ async def test_asking_again_with_the_same_id_does_it_once_and_tells_it_from_the_
         assert len(one.asked) == 1
 
 
+@pytest.mark.covers("S79")
 async def test_a_refusal_names_each_member_with_the_reason() -> None:
     async with node() as one, one.person() as alice:
         call = alice.Failover(pb.FailoverRequest(cluster="shop", request_id=ID, force=True), timeout=WITHIN_S)

@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 
+import pytest
+
 from common.errors import NotDelivered
 from orchestrator.core.events import NameOutcome, NamesAnswered
 from orchestrator.core.names import (
@@ -71,6 +73,7 @@ async def test_a_name_is_confirmed_when_it_was_read_back() -> None:
     assert said.answers[-1].wanted == WANTED
 
 
+@pytest.mark.covers("T58")
 async def test_it_is_tried_again_until_every_server_says_it() -> None:
     said = await published(Server(failing=1), Server(lagging=1))
     assert said.outcomes[0] is NameOutcome.FAILED

@@ -76,6 +76,10 @@ def perform(agent: Agent, step: st.Step) -> tuple[int, Act]:
     return takes_us, lambda: _act(agent, step)
 
 
+def _refuse_to_start(agent: Agent) -> object:
+    raise st.StepFailed(f"PostgreSQL does not start: {agent.unstartable}")
+
+
 def _promotion(agent: Agent, within_us: int) -> tuple[int, Act]:
     """Signalled now, and looked at again and again; goes on by itself if nobody looks any more."""
     pg, run = agent.postgres, agent.postgres.run
@@ -104,6 +108,8 @@ def _start(agent: Agent, *, as_primary: bool) -> tuple[int, Act]:
     """What must be durable before is done now; the start itself goes on also without this agent."""
     pg = agent.postgres
     takes_us = agent.world.between(80_000, 300_000)
+    if agent.unstartable and not pg.running:
+        return takes_us, lambda: _refuse_to_start(agent)
     if pg.state in (PostgresState.STOPPED, PostgresState.DYING):
         agent.generation += 1
         agent.prober.shut()
@@ -163,9 +169,11 @@ def _act(agent: Agent, step: st.Step) -> object:  # noqa: C901 - a table, one ro
                 agent.generation += 1
             conf = Conf(rule, closed=closed_now)
             if stream is not None:
+                upstream = stream.upstream
                 conf = Conf(
                     rule,
-                    stream.upstream.member,
+                    upstream.member,
+                    f"{upstream.host}:{upstream.port}",
                     stream.application_name,
                     stream.slot,
                     stream.epoch,
@@ -233,9 +241,12 @@ def _act_on_timelines_and_rules(agent: Agent, pg: Postgres, step: st.Step) -> ob
                     pg.histories.setdefault(t, HistoryFile(False, below) if real else PLACEHOLDER)
             return None
         case st.MakeSlots(slots, epoch):
-            _need(pg, PostgresState.PRIMARY)
-            old = {s for s in pg.slots if (parsed := parse_slot_name(s)) is not None and parsed[2] < epoch}
-            pg.slots = (pg.slots - old) | set(slots)
+            if slots:
+                _need(pg, PostgresState.PRIMARY)
+            _need_running(pg)
+            used = {s.follower.conf.slot for s in pg.senders if s.alive}
+            ours = {s for s in pg.slots if (parsed := parse_slot_name(s)) is not None and parsed[2] <= epoch}
+            pg.slots = (pg.slots - (ours - used)) | set(slots)
             return None
         case st.LocalCommit():
             _need(pg, PostgresState.PRIMARY)
@@ -290,6 +301,7 @@ def sight_of(agent: Agent) -> st.Sight:
         was_primary=not pg.standby_signal,
         settings_rule=pg.conf.rule,
         settings_upstream=pg.conf.name,
+        settings_address=pg.conf.address,
     )
 
 

@@ -66,6 +66,9 @@ class Agent:
         self.stalled_until = 0
         self.fuse = 0
         """The agent dies at the end of so many steps, before or after what they do; then it comes back."""
+        self.unstartable = ""
+        """Why no start of its PostgreSQL succeeds."""
+        self.rewind_fails = False
         self.boot_up()
         self.host.guard.start(None)
 

@@ -51,6 +51,8 @@ class Control(Program):
         self.highest_seen = NO_VERSION
         """On its disk (R14)."""
         self.stories: list[Story] = []
+        self.decided: set[Reason] = set()
+        """Every reason that this one ever gave."""
         self.fail_after_save = 0
         """Killed when so many saves were done: between saving and dispatching."""
         self.fail_in_dispatch = 0
@@ -253,6 +255,7 @@ class Control(Program):
         self.turns += 1
         self.decided_us = self.world.now_us
         decision = self.engine.turn(self.now)
+        self.decided.update(because.reason for because in decision.reasons)
         self._reasons = frozenset(because.reason for because in decision.reasons)
         self._set_alarm(decision.again_at_us)
         # Before anything is sent: one that leaves the epoch grants nothing from this moment on.

@@ -33,6 +33,8 @@ def begin_copy(agent: Agent, step: st.Rewind | st.Clone) -> tuple[int, Callable[
         why = "PostgreSQL runs: its directory can't be replaced"
     elif rewind and pg.state is not PostgresState.STOPPED:
         why = f"the data directory is {pg.state}: a rewind needs a whole one"
+    elif rewind and agent.rewind_fails:
+        why = "pg_rewind found no common ground"
     elif rewind and world.chance(_NO_CHECKPOINT_PERMILLE):
         why = "the source did not end its checkpoint in time"
     if why or source is None:

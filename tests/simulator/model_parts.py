@@ -95,6 +95,8 @@ class Conf:
     rule: str = ""
     upstream: str = ""
     """The member followed."""
+    address: str = ""
+    """Where it is looked for, as host:port."""
     name: str = ""
     slot: str = ""
     epoch: int = 0

@@ -1,3 +1,4 @@
+# covers: S69
 """One run of the swarm: a plan, executed. At the end of each round everything heals, and within sixty virtual
 seconds the cluster must be whole and acknowledge a fresh commit, or be in exactly an exception that is named."""
 

@@ -8,11 +8,11 @@ until serving
 run 8s
 heal
 until whole
-show members
+show record
 ----
 epoch 2 SEALING of a; prior a of epoch 1 under ANY 1 (b, c)
 epoch 2 PROMOTING b under ANY 1 (c)
 epoch 3 SEALING of a; prior a of epoch 1 under ANY 1 (b, c) (bound known); b of epoch 2 under ANY 1 (c)
 epoch 3 PROMOTING c under solo
 epoch 3 STABLE under c
-members a' voter, b voter, c serving
+record epoch 3 STABLE of c, settled

@@ -1,9 +1,12 @@
+# covers: S17
 # Leaders are replaced in SEALING and in PROMOTING: each goes on where the record is.
 fleet priority=b:200
 when SEALING replace leader
 when PROMOTING replace leader
-crash a
+lose a
 until SEALING
+until STABLE
+restart a
 until whole
 show rule
 ----

@@ -1,12 +1,12 @@
 # An agent that lost its state speaks as another incarnation. No rule counts it until it joined anew.
 fleet
 forget c
-run 90ms
+until CHANGE
 show rule
-show members
 until whole
 show rule
+show members
 ----
 rule ANY 1 (b, c) -> ANY 1 (b)
-members a serving, b voter, c' attaching
 rule ANY 1 (b, c')
+members a serving, b voter, c' voter

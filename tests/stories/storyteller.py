@@ -3,15 +3,17 @@
 What is told is the course of the record, and what people are shown; never times or positions, which
 come from the dice. Safety is not told: the fleet's checkers raise, so no rewrite can bless a lost commit.
 
-    fleet members=3 seed=1 profile=default priority=b:200 strict controls=1
+    fleet members=3 k=1 seed=1 profile=default priority=b:200 nofailover=c sites=a:east,b:west strict controls=1
     crash a | lose a | restart a | stop-agent a | forget a | stall b 2s | cut a control | mend
     kill leader | freeze leader 4s | deafen leader | etcd down 3s
     switchover [b] | replace leader | late a epoch=1 | keep record | restore record
     kill-agent a | kill-guard a | kill-both a | freeze a [agent|guard|postgres|clock] | thaw a | drift a -100
     fill a 2s | hold b paused|conflict|slow 3s | empty c
-    when SEALING|PROMOTING|CHANGE <command>      (`primary` and `candidate` stand for who it is then)
-    run 2s | until whole|serving|SEALING|PROMOTING|STABLE|CHANGE|solo
+    when SEALING|PROMOTING|CHANGE <command>      (`primary` and `candidate` stand for who it is at that moment)
+    run 2s | until whole|serving|SEALING|PROMOTING|STABLE|CHANGE|solo|done|QuorumAtRisk|… [within 2s]
     heal | show why|rule|prior|members|candidates
+
+More of what is done is in `doing.py`, more of what is shown in `shown.py`.
 """
 
 from __future__ import annotations
@@ -23,20 +25,26 @@ from dataclasses import replace
 from agents.core.obey import RefusedOrder, consider
 from common.profile import PROFILES
 from common.timebase import SECOND_US
+from orchestrator.core.diagnose import Diagnosis
 from orchestrator.core.events import SpecLoaded
 from orchestrator.core.record import Phase, Prior, Record
 from orchestrator.core.spec import STRICT
 from tests.simulator.fleet import Fleet
 from tests.simulator.model_etcd import Copy
+from tests.stories.doing import DONE
+from tests.stories.shown import SHOWN
+from tests.stories.untellable import Untellable
 
 _PATIENCE_US = 60 * SECOND_US
-_VARYING = ((re.compile(r"\b[0-9A-F]+/[0-9A-F]+\b"), "LSN"), (re.compile(r"\b\d+ (ms|bytes)\b"), r"N \1"))
 _ON_A_HOST = ("fill", "hold", "empty", "kill-agent", "kill-guard", "kill-both", "freeze", "thaw", "drift")
+_AT_ONCE = ("show", "switchover", "failover")
+"""Looking and asking: a phase may be over soon."""
+_VARYING = (
+    (re.compile(r"\b[0-9A-F]+/[0-9A-F]+\b"), "LSN"),
+    (re.compile(r"\b\d+ (ms|bytes)\b"), r"N \1"),
+    (re.compile(r"\bfor \d+ of N\b"), "for N of N"),
+)
 _VOTER = re.compile(r"\b([a-g])\.(\d+)\b")
-
-
-class Untellable(ValueError):
-    """A command that is not known, or that waits for what does not come."""
 
 
 class Storyteller:
@@ -47,6 +55,10 @@ class Storyteller:
         self._numbers: dict[str, int] = {}
         """The incarnation of each member when the story begins."""
         self._kept: Copy | None = None
+        self._saved_since: list[Record] = []
+        """Since the last `until` began: a phase may pass between two looks."""
+        self.decided: set[str] = set()
+        """The reasons of all decisions since the story began, by whichever leader."""
 
     @property
     def fleet(self) -> Fleet:
@@ -56,6 +68,8 @@ class Storyteller:
 
     def play(self, line: str) -> None:
         word, *rest = line.split()
+        if self._fleet is not None:
+            self._read_decisions()  # of a leader that this line may replace
         commands: dict[str, Callable[..., None]] = {
             "fleet": self._born,
             "when": self._when,
@@ -86,6 +100,14 @@ class Storyteller:
         )
         if "strict" in known:
             fleet.spec = replace(fleet.spec, when_last_voter_lost=STRICT)
+        never = set(known.get("nofailover", "").split(","))
+        sites = dict(where.split(":") for where in known.get("sites", "").split(",") if where)
+        fleet.spec = replace(
+            fleet.spec,
+            members=tuple(
+                replace(m, nofailover=m.name in never, site=sites.get(m.name, "")) for m in fleet.spec.members
+            ),
+        )
         fleet.replace_leader()  # it loads the specification as it is now
         self._fleet = fleet
         if not fleet.world.run_until(40 * SECOND_US, fleet.whole):
@@ -105,6 +127,8 @@ class Storyteller:
 
         write()
         self._stories_read[id(fleet.control)] = len(fleet.control.stories)
+        self.decided.clear()
+        fleet.control.decided.clear()
         born = fleet.record()
         assert born is not None
         self._numbers = {str(m.name): m.number for m in born.members}
@@ -112,6 +136,7 @@ class Storyteller:
         fleet.host_checkers.on_fenced = lambda name: self._tell(f"{name} is fenced")
 
     def _saved(self, old: Record | None, new: Record) -> None:
+        self._saved_since.append(new)
         if old is None or (old.epoch, old.phase) == (new.epoch, new.phase):
             return
         match new.phase:
@@ -122,7 +147,11 @@ class Storyteller:
             case _:
                 self._tell(f"epoch {new.epoch} {new.phase} under {new.primary}")
 
+    def _read_decisions(self) -> None:
+        self.decided |= {str(reason) for reason in self.fleet.control.decided}
+
     def _read_stories(self) -> None:
+        self._read_decisions()
         control = self.fleet.control
         for story in control.stories[self._stories_read.get(id(control), 0) :]:
             if story.final:
@@ -134,8 +163,10 @@ class Storyteller:
     def _run(self, duration: str) -> None:
         self._run_until(_us(duration))
 
-    def _until(self, what: str) -> None:
-        if not self._run_until(_PATIENCE_US, self._condition(what)):
+    def _until(self, what: str, *within: str) -> None:
+        patience_us = _us(within[1]) if within else _PATIENCE_US
+        self._saved_since.clear()
+        if not self._run_until(patience_us, self._condition(what)):
             self._show("why")
             raise Untellable(f"{what} does not come: {self.told[-3:]}")
 
@@ -149,27 +180,33 @@ class Storyteller:
             return fleet.whole
         if what == "serving":
             return fleet.serving
+        if what in tuple(Diagnosis):
+            return lambda: fleet.control.engine.status(fleet.world.now).diagnosis == what
+        if what == "done":
+            return lambda: (record := fleet.record()) is not None and record.operation is None
 
         def happened() -> bool:
             record = fleet.record()
-            return record is not None and _is(what, record)
+            return record is not None and any(_is(what, seen) for seen in (record, *self._saved_since))
 
         return happened
 
     def _when(self, what: str, *command: str) -> None:
         def then() -> None:
-            record = self.fleet.record()
-            assert record is not None
-            stands_for = {"primary": record.primary, "candidate": record.candidate}
-            self.play(" ".join(str(stands_for.get(word, word)) for word in command))
+            self.play(" ".join(command))
 
-        # A moment later: the record's own save is to be finished first.
-        self.fleet.once(lambda record: _is(what, record), lambda: self.fleet.world.after(20_000, then))
+        # The record's own save is to be finished first. What is done comes a moment later, in the middle of it.
+        delay_us = 1 if command[0] in _AT_ONCE else 20_000
+        self.fleet.once(lambda record: _is(what, record), lambda: self.fleet.world.after(delay_us, then))
 
     # What is done to it
 
-    def _fault(self, word: str, *rest: str) -> None:
+    def _fault(self, word: str, *words: str) -> None:
         fleet = self.fleet
+        record = fleet.record()
+        assert record is not None
+        stands_for = {"primary": record.primary, "candidate": record.candidate}
+        rest = [str(stands_for.get(said, said)) for said in words]
         match word, *rest:
             case "crash", name:
                 fleet.kill_postmaster(name)
@@ -193,6 +230,10 @@ class Storyteller:
                 fleet.switchover(to[0] if to else None)
             case "replace", "leader":
                 fleet.replace_leader()
+            case "etcd", "down", duration:
+                fleet.etcd.lose_majority(_us(duration))
+            case _ if word in DONE:
+                DONE[word](fleet, *rest)
             case _ if word in _ON_A_HOST and rest[0] in fleet.agents:
                 self._on_a_host(word, *rest)
             case _:
@@ -210,8 +251,6 @@ class Storyteller:
             case "deafen", "leader":
                 for member in fleet.agents:
                     fleet.network.block(member, fleet.control.place)
-            case "etcd", "down", duration:
-                fleet.etcd.lose_majority(_us(duration))
             case _:
                 raise Untellable(f"no such command: {' '.join((word, *rest))}")
 
@@ -270,7 +309,7 @@ class Storyteller:
 
     # What is seen of it
 
-    def _show(self, what: str) -> None:
+    def _show(self, what: str, *about: str) -> None:
         record = self.fleet.record()
         status = self.fleet.control.engine.status(self.fleet.world.now)
         assert record is not None
@@ -288,6 +327,12 @@ class Storyteller:
             case "candidates":
                 for line in status.candidates:
                     self._tell(f"candidate {line.member}: {line.refusal or 'eligible'} {line.text}".rstrip())
+            case "decided":
+                for name in about:
+                    self._tell(f"{'decided' if name in self.decided else 'never decided'} {name}")
+            case _ if what in SHOWN:
+                for shown in SHOWN[what](self.fleet, *about):
+                    self._tell(shown)
             case _:
                 raise Untellable(f"nothing is known about {what}")
 

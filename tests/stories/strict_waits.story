@@ -1,7 +1,9 @@
+# covers: S55 S29
 # A strict cluster never goes to solo: with its last voter gone its commits wait, and go on when it is back.
 fleet members=2 strict
 lose b
 run 10s
+until QuorumAtRisk
 show why
 show rule
 restart b

@@ -1,7 +1,9 @@
+# covers: S83
 # A person moves the primary: it stops cleanly, its end is the bound, and it follows without a rewind.
 fleet
 switchover c
 until SEALING
+until done
 until whole
 show members
 ----

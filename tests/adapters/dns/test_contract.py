@@ -60,6 +60,7 @@ async def test_publishing_the_same_again_writes_nothing(world: World) -> None:
         assert await publisher.publish(names) == Published(Publication.ALREADY, NameVersion(7, 1))
 
 
+@pytest.mark.covers("T59")
 @pytest.mark.parametrize(
     ("epoch", "revision"),
     [pytest.param(6, 99, id="older_epoch"), pytest.param(7, 9, id="older_revision_of_the_epoch")],
@@ -83,6 +84,7 @@ async def test_a_higher_revision_of_the_same_epoch_wins(world: World) -> None:
     assert await texts(world.server, newer.replicas_name, "A") == ["10.0.0.9"]
 
 
+@pytest.mark.covers("T59")
 async def test_concurrent_publishers_of_two_epochs_end_with_the_higher_one(world: World) -> None:
     for _ in range(10):
         cluster = a_cluster()
@@ -94,6 +96,7 @@ async def test_concurrent_publishers_of_two_epochs_end_with_the_higher_one(world
         assert disagreements(await b.read_back(cluster), new) == ()
 
 
+@pytest.mark.covers("T62")
 async def test_no_client_ever_finds_the_name_empty_while_it_changes(world: World) -> None:
     cluster, publisher = a_cluster(), world.publisher()
     name = f"primary.{cluster}.{ZONE}"
@@ -118,6 +121,7 @@ async def test_no_client_ever_finds_the_name_empty_while_it_changes(world: World
     assert len({answer[0] for answer in answers}) > 1, "the polling must have seen changes"
 
 
+@pytest.mark.covers("S53")
 async def test_with_no_primary_the_old_answer_stays_under_the_new_version(world: World) -> None:
     cluster, publisher = a_cluster(), world.publisher()
     await publisher.publish(wanted(cluster, 7, 1, primary=("10.0.0.1",)))
@@ -174,6 +178,7 @@ async def test_publishing_into_another_zone_is_refused(world: World) -> None:
         await world.publisher().publish(wanted(a_cluster(), 1, 1, zone="elsewhere.test"))
 
 
+@pytest.mark.covers("T58")
 async def test_read_back_names_the_server_that_was_not_told(world: World, own_world: World) -> None:
     names = wanted(a_cluster(), 3, 1)
     publisher = world.publisher(verify=(world.server, own_world.server))

@@ -70,6 +70,7 @@ def test_a_missing_file_is_an_operators_mistake(tmp_path: Path) -> None:
         read_key_file(tmp_path / "absent.key")
 
 
+@pytest.mark.covers("S88")
 def test_a_secret_never_shows_in_a_log() -> None:
     assert "secret" not in repr(TsigKey("primacy", "hmac-sha256", b"very-secret-bytes"))
 

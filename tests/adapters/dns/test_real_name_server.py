@@ -114,6 +114,7 @@ def add_somebody_elses_text(
     update.add(primary, 1, "TXT", '"v=spf1 -all" "second; \\"part\\""')
 
 
+@pytest.mark.covers("T58")
 @pytest.mark.parametrize(
     "vandal",
     [

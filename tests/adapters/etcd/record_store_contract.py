@@ -78,6 +78,7 @@ class RecordStoreContract:
         first = await world.records.save("main", b"one", 0, term)
         assert await world.records.save("main", b"one", first, term) > first
 
+    @pytest.mark.covers("T66")
     @pytest.mark.parametrize("expected", [0, -1], ids=["as_if_absent", "an_older_revision"])
     async def test_a_save_that_expects_another_revision_conflicts_and_changes_nothing(
         self, world: World, expected: int
@@ -108,6 +109,7 @@ class RecordStoreContract:
         first, second = await world.elect(), await world.elect()
         assert second.create_revision > first.create_revision
 
+    @pytest.mark.covers("T63")
     async def test_a_term_that_is_over_saves_nothing_however_late(self, world: World) -> None:
         old = await world.elect()
         revision = await world.records.save("main", b"one", 0, old)

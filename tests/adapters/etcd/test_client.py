@@ -79,6 +79,7 @@ class TestAsking:
             finally:
                 await client.close()
 
+    @pytest.mark.covers("S52")
     async def test_a_frozen_etcd_costs_no_more_than_the_deadlines(
         self, own_etcd: EtcdMember, clock: BootClock
     ) -> None:
@@ -98,6 +99,7 @@ class TestAsking:
             own_etcd.thaw()
             await client.close()
 
+    @pytest.mark.covers("S52")
     async def test_what_etcd_turns_down_is_refused(self, client: Client) -> None:
         with pytest.raises(Refused):
             await client.put("", b"a key is needed")
@@ -158,6 +160,7 @@ class TestWatching:
                     break
             assert seen == [("a", b"1"), ("a", b"2"), ("a", None)]
 
+    @pytest.mark.covers("T64")
     async def test_nothing_is_missed_across_streams_and_a_lost_connection(
         self, relay: Relay, client: Client, keys: Keyspace, clock: BootClock
     ) -> None:
@@ -187,6 +190,7 @@ class TestWatching:
         finally:
             await watching.close()
 
+    @pytest.mark.covers("T64")
     async def test_a_watch_into_compacted_history_says_list_again(
         self, own_etcd: EtcdMember, clock: BootClock
     ) -> None:
@@ -299,6 +303,7 @@ class TestCertificatesAndLogins:
                 for client in clients.values():
                     await client.close()
 
+    @pytest.mark.covers("T64")
     async def test_a_login_is_renewed_when_its_token_has_run_out(
         self, etcd_is_installed: None, clock: BootClock
     ) -> None:

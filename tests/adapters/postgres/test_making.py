@@ -58,7 +58,7 @@ async def rejoin(a: Member, b: Member) -> None:
     await eventually(lambda: a.has_replayed(b))
 
 
-@pytest.mark.covers("R9")
+@pytest.mark.covers("R9", "S40", "T21", "T24")
 async def test_a_diverged_member_is_rewound_and_streams_again(home: Home) -> None:
     async with home.member("a") as a, home.member("b") as b:
         await failed_over(a, b)
@@ -75,7 +75,7 @@ async def test_a_diverged_member_is_rewound_and_streams_again(home: Home) -> Non
         assert (await a.perform(MeasureEnd())).timeline == 2
 
 
-@pytest.mark.covers("R9")
+@pytest.mark.covers("R9", "S40")
 async def test_a_diverged_member_is_cloned_and_streams_again(home: Home) -> None:
     async with home.member("a") as a, home.member("b") as b:
         await failed_over(a, b)
@@ -88,7 +88,7 @@ async def test_a_diverged_member_is_cloned_and_streams_again(home: Home) -> None
         assert a.ask("select count(*) from t") == 100
 
 
-@pytest.mark.covers("R13")
+@pytest.mark.covers("R13", "T25")
 async def test_a_clone_that_was_cut_short_is_seen_and_never_started(home: Home) -> None:
     async with home.member("a") as a, home.member("b") as b:
         await a.serve()
@@ -115,7 +115,7 @@ async def test_nothing_is_thrown_away_for_a_source_that_does_not_answer(home: Ho
             assert (await a.look()).postgres is PostgresState.STOPPED
 
 
-@pytest.mark.covers("R13")
+@pytest.mark.covers("R13", "T25")
 async def test_a_rewind_that_was_cut_short_is_not_repeated(home: Home) -> None:
     async with home.member("a") as a, home.member("b") as b:
         await b.serve()
@@ -134,6 +134,7 @@ async def test_nothing_is_rebuilt_while_postgresql_runs(home: Home) -> None:
                 await a.perform(step)
 
 
+@pytest.mark.covers("T29")
 async def test_initdb_is_refused_in_a_directory_that_is_not_empty(home: Home) -> None:
     async with home.member("a", empty=True) as a:
         assert (await a.look()).postgres is PostgresState.ABSENT
@@ -162,6 +163,7 @@ async def test_the_marker_tells_another_incarnation_from_this_one(home: Home) ->
         assert (sight.postgres, sight.marker_matches) == (PostgresState.STOPPED, False)
 
 
+@pytest.mark.covers("S44")
 async def test_two_agents_on_one_data_directory_are_refused_with_both_names(home: Home) -> None:
     async with home.member("a") as a:
         other = replace(a.config, member=MemberName("z"))

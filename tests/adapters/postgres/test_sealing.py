@@ -74,6 +74,7 @@ async def test_nothing_enters_a_sealed_standby_any_more(home: Home) -> None:
         assert not any(title.startswith("walreceiver") for title in b.child_titles())
 
 
+@pytest.mark.covers("T11")
 async def test_a_standby_whose_replay_is_paused_seals(home: Home) -> None:
     async with home.member("a") as a, home.member("b") as b:
         await a.serve()
@@ -91,10 +92,13 @@ async def test_a_standby_whose_replay_is_paused_seals(home: Home) -> None:
         await eventually(lambda: b.ask("select count(*) from t") == 10000)
 
 
+@pytest.mark.covers("T37", "T39")
 async def test_a_standby_seals_although_its_primary_is_frozen(home: Home) -> None:
     async with home.member("a") as a, home.member("b") as b:
         await a.serve()
         await b.follow(a)
+        a.ask("create table t (i int)")
+        await eventually(lambda: b.has_received(a))  # a receiver that got nothing yet knows of no flush
         a.signal_all(signal.SIGSTOP)
         end = await seal(b)
         assert end.flushed_lsn is not None
@@ -143,6 +147,7 @@ async def test_a_primary_seals_by_stopping_and_its_end_is_the_end_of_the_shutdow
         assert (await seal(b)).end_lsn == end.end_lsn
 
 
+@pytest.mark.covers("T52")
 async def test_the_end_of_a_crashed_primary_agrees_with_pg_waldump(home: Home) -> None:
     async with home.member("a") as a:
         await a.serve()

@@ -19,6 +19,8 @@ from agents.core.steps import (
     SeeCommitWait,
     SeeRule,
     StartPrimary,
+    StartStandby,
+    StopPostgres,
     WriteSettings,
 )
 from common.facts import PostgresState, WriteState
@@ -46,7 +48,7 @@ async def in_force(member: Member, rule: str) -> None:
     raise AssertionError(f"{rule} did not come into force")
 
 
-@pytest.mark.covers("R8")
+@pytest.mark.covers("R8", "T2")
 async def test_closed_means_closed_for_clients_but_not_for_the_probe_and_replication(home: Home) -> None:
     async with home.member("a") as a, home.member("b") as b:
         await a.serve()
@@ -82,8 +84,10 @@ async def test_the_probe_sees_and_pg_rewind_s_role_may_what_it_must(home: Home) 
                 connection.execute("checkpoint")
 
 
-@pytest.mark.covers("R12")
-async def test_slots_of_an_epoch_are_made_and_idle_ones_of_older_epochs_dropped(home: Home) -> None:
+@pytest.mark.covers("R12", "S90", "S92", "T30")
+async def test_slots_of_an_epoch_are_made_and_older_ones_dropped_once_their_member_has_moved(
+    home: Home,
+) -> None:
     async with home.member("a") as a, home.member("b") as b:
         await a.serve()
         await b.follow(a)
@@ -91,10 +95,43 @@ async def test_slots_of_an_epoch_are_made_and_idle_ones_of_older_epochs_dropped(
         a.ask("select pg_create_physical_replication_slot('somebody_else')")
         for _ in range(2):
             await a.perform(MakeSlots(("b_1_e2", "c_1_e2"), 2))
-        with a.connect() as connection:
-            slots = dict(connection.execute("select slot_name, active from pg_replication_slots").fetchall())
-        assert slots == {"b_1_e1": True, "b_1_e2": False, "c_1_e2": False, "somebody_else": False}
+        new = {"b_1_e2": False, "c_1_e2": False, "somebody_else": False}
+        assert slots_of(a) == {"b_1_e1": True, "c_1_e1": False, **new}
         assert a.ask("select restart_lsn from pg_replication_slots where slot_name = 'c_1_e2'") is None
+        await b.follow(a, epoch=2)  # it asks for its own slot alone, as if c had left
+        for _ in range(2):
+            await a.perform(MakeSlots(("b_1_e2", "c_1_e2"), 2))
+        assert slots_of(a) == {**new, "b_1_e2": True}
+
+
+def slots_of(member: Member) -> dict[str, bool]:
+    with member.connect() as connection:
+        return dict(connection.execute("select slot_name, active from pg_replication_slots").fetchall())
+
+
+@pytest.mark.covers("S92", "T31")
+async def test_the_slot_of_a_member_that_left_or_was_rebuilt_goes_unless_it_is_in_use(home: Home) -> None:
+    async with home.member("a") as a, home.member("b") as b:
+        await a.serve()
+        await b.follow(a)
+        await a.perform(MakeSlots(("b_1_e1", "c_1_e1", "d_1_e1"), 1))
+        for _ in range(2):  # b and c are other incarnations by now, b still streams as the old one; d left
+            await a.perform(MakeSlots(("b_2_e1", "c_2_e1"), 1))
+        assert slots_of(a) == {"b_1_e1": True, "b_2_e1": False, "c_2_e1": False}
+
+
+@pytest.mark.covers("T33")
+async def test_a_former_primary_drops_its_slots_as_a_standby(home: Home) -> None:
+    """Slots of others stay; those of ours would hold WAL here, and the new primary's vacuum by feedback."""
+    async with home.member("a") as a:
+        await a.serve()
+        await a.perform(MakeSlots(("b_1_e1", "c_1_e1"), 1))
+        a.ask("select pg_create_physical_replication_slot('somebody_else')")
+        await a.perform(StopPostgres())
+        await a.perform(WriteSettings(FENCE))
+        await a.perform(StartStandby())
+        await a.perform(MakeSlots((), 2))
+        assert a.ask("select string_agg(slot_name, ' ') from pg_replication_slots") == "somebody_else"
 
 
 @pytest.mark.covers("R6")
@@ -113,7 +150,7 @@ async def test_a_walsender_that_is_ended_comes_back_as_another_process(home: Hom
         assert flushed_lsn > barrier_lsn
 
 
-@pytest.mark.covers("R6")
+@pytest.mark.covers("R6", "T4")
 async def test_a_commit_is_seen_waiting_under_the_fence_and_never_without(home: Home) -> None:
     async with home.member("a") as a:
         await a.serve()
@@ -165,6 +202,17 @@ async def test_a_probe_commit_without_voters_waits_and_its_late_answer_still_cou
         assert fresh.begun_at > first.begun_at
 
 
+async def test_while_a_probe_commit_waits_a_flushed_commit_calls_for_replies(home: Home) -> None:
+    async with home.member("a") as a:
+        await a.serve(RULE)
+        assert (await a.instance.probe_commit(RULE, 300)).state is WriteState.WAITING
+        flushed = a.ask("select pg_current_wal_flush_lsn()::text")
+        assert (await a.instance.probe_commit(RULE, 20)).state is WriteState.WAITING
+        assert Lsn.parse(a.ask("select pg_current_wal_flush_lsn()::text")) > Lsn.parse(flushed)
+        assert a.ask(SYNC_WAITERS) == 1
+
+
+@pytest.mark.covers("T1")
 async def test_a_cancelled_wait_is_no_acknowledgement(home: Home) -> None:
     async with home.member("a") as a:
         await a.serve(RULE)
@@ -189,6 +237,7 @@ async def test_a_terminated_probe_counts_for_nothing_and_the_next_one_is_a_new_c
         assert (await a.instance.probe_commit(RULE, 300)).state is WriteState.WAITING
 
 
+@pytest.mark.covers("T39")
 async def test_a_probe_commit_on_a_frozen_postgresql_is_stalled(home: Home) -> None:
     async with home.member("a") as a:
         await a.serve()

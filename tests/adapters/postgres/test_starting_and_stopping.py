@@ -44,6 +44,7 @@ async def test_a_primary_starts_closed_and_stops_cleanly(home: Home) -> None:
         assert a.pids() == []
 
 
+@pytest.mark.covers("T20")
 async def test_a_start_that_is_not_as_primary_writes_standby_signal_first(home: Home) -> None:
     async with home.member("a") as a:
         await a.perform(WriteSettings(FENCE))
@@ -93,6 +94,7 @@ async def test_each_death_is_told_once(home: Home) -> None:
         assert not (await waiting).ordered
 
 
+@pytest.mark.covers("S103", "T44")
 async def test_postgresql_outlives_its_agent_and_is_adopted_by_the_next_one(home: Home) -> None:
     async with home.member("a") as a:
         await a.serve()
@@ -106,6 +108,7 @@ async def test_postgresql_outlives_its_agent_and_is_adopted_by_the_next_one(home
             assert (await waiting).pid == pid
 
 
+@pytest.mark.covers("T54", "T55")
 async def test_stopped_means_that_no_orphan_is_left(home: Home) -> None:
     async with home.member("a") as a:
         await a.serve()
@@ -129,6 +132,7 @@ async def test_stopped_means_that_no_orphan_is_left(home: Home) -> None:
             await task
 
 
+@pytest.mark.covers("T55")
 async def test_a_frozen_postgresql_is_stopped_all_the_same(home: Home) -> None:
     async with home.member("a") as a:
         await a.serve()
@@ -140,6 +144,7 @@ async def test_a_frozen_postgresql_is_stopped_all_the_same(home: Home) -> None:
         assert a.pids() == []
 
 
+@pytest.mark.covers("T40")
 async def test_a_disk_that_hangs_fails_a_look_and_does_not_keep_postgresql_alive(home: Home) -> None:
     async with home.member("a", disk_within_ms=300) as a:
         await a.serve()
@@ -156,6 +161,7 @@ async def test_a_disk_that_hangs_fails_a_look_and_does_not_keep_postgresql_alive
             os.close(os.open(marker, os.O_RDWR | os.O_NONBLOCK))
 
 
+@pytest.mark.covers("S6")
 async def test_a_start_that_can_not_succeed_says_why(home: Home) -> None:
     async with home.member("a", settings={"shared_buffers": "not a size"}) as a:
         with pytest.raises(StepFailed, match="shared_buffers"):

@@ -15,7 +15,7 @@ from agents.postgres.hba import hba_text, lets_clients_in
 from agents.postgres.histories import plant, real_history, trailing_placeholders
 from agents.postgres.processes import Child
 from agents.postgres.roles import fits, verifier
-from agents.postgres.service_file import service_text
+from agents.postgres.service_file import read_address, service_text
 from agents.postgres.settings import (
     include_last,
     overruled,
@@ -64,6 +64,13 @@ def test_the_agent_s_settings_win_and_the_operator_s_come_before_them(tmp_path: 
     assert "idle_replication_slot_timeout = '0'" in text
     assert "sync_replication_slots = 'off'" in text
     assert overruled(mine) == ["Restart_After_Crash"]
+
+
+@pytest.mark.covers("S21")
+def test_the_upstreams_address_is_read_back_from_the_service_file(tmp_path: Path) -> None:
+    assert read_address(service_text(config(tmp_path), STREAM)) == "10.0.0.1:5432"
+    assert read_address(service_text(config(tmp_path), None)) == ""
+    assert read_address(None) == ""
 
 
 def test_without_a_stream_the_address_is_nowhere(tmp_path: Path) -> None:

@@ -142,6 +142,7 @@ async def test_where_nobody_listens_the_answer_is_a_refusal(prober: SqlProber) -
     assert (await timed(prober, port))[0] is ProbeAnswer.REFUSED
 
 
+@pytest.mark.covers("T43", "T45")
 async def test_whoever_accepts_and_says_nothing_is_silent_in_time(prober: SqlProber) -> None:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

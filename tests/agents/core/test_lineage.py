@@ -13,6 +13,7 @@ from orchestrator.core.lineage_check import misfits
 _HISTORY = (HistoryStep(1, Lsn(100)), HistoryStep(2, Lsn(200)))
 
 
+@pytest.mark.covers("T14")
 @pytest.mark.parametrize(
     ("timeline", "end", "fits"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,6 +46,7 @@ def test_an_equal_repeat_is_recognised_and_a_different_order_of_the_same_version
     assert isinstance(consider(state, _order(3, 11, seals=True)), RefusedOrder)
 
 
+@pytest.mark.covers("T28")
 def test_an_order_for_another_incarnation_member_cluster_or_identifier_is_refused() -> None:
     order = _order(9, 99)
     for other in (

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from agents.core import steps
 from agents.core.recipes import begin
 from agents.core.state import AgentState, first_state
@@ -90,6 +92,7 @@ def test_a_report_of_another_epoch_is_no_seal_of_this_one() -> None:
     assert state.seal.epoch == 4
 
 
+@pytest.mark.covers("T25")
 def test_a_member_whose_rebuild_was_cut_short_does_not_seal() -> None:
     done, state = _performed(replace(_STATE, rebuilding="clone"), _STREAMING)
     assert _kinds(done) == ["Tell"]

@@ -20,6 +20,7 @@ def _extended(deadline: Deadline, begun_s: float, now_s: float) -> Deadline:
     )
 
 
+@pytest.mark.covers("T37")
 def test_a_deadline_is_counted_from_when_its_reason_began() -> None:
     assert _extended(Deadline(), 10, 11).at == 15 * _S
 
@@ -49,6 +50,7 @@ def test_a_deadline_only_grows_and_a_final_one_stands_still(reasons: list[tuple[
         deadline = after
 
 
+@pytest.mark.covers("S65", "T2")
 @pytest.mark.parametrize(
     ("begun", "end", "opens"),
     [

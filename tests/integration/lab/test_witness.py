@@ -123,6 +123,7 @@ def test_a_frozen_server_is_given_up_in_time_and_what_was_under_way_is_in_doubt(
     assert "canceling" not in postgres.log.read_text()[logged_before:]  # no cancel request was ever sent
 
 
+@pytest.mark.covers("T1")
 def test_a_warning_is_not_an_acknowledgement(
     postgres: PlainServer, name_server: DnsStub, tmp_path: Path
 ) -> None:

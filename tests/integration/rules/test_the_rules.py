@@ -197,7 +197,7 @@ async def test_r5_a_new_primary_acknowledges_nothing_before_its_quorum_has_it(th
     assert not await asyncio.to_thread(acknowledged, three.b.member, 7)
 
 
-@pytest.mark.covers("R6")
+@pytest.mark.covers("R6", "T4")
 async def test_r6_a_rule_is_not_confirmed_before_its_voters_have_everything(three: Three) -> None:
     await three.followed_by(three.b)
     primary = await Driven.of(three.a)
@@ -221,7 +221,7 @@ async def test_r7_a_late_order_of_an_older_epoch_is_refused_also_after_a_restart
     assert not three.a.streams("b.1@1")
 
 
-@pytest.mark.covers("R8")
+@pytest.mark.covers("R8", "T20")
 async def test_r8_a_candidate_killed_inside_its_promotion_comes_back_as_a_standby(three: Three) -> None:
     await three.followed_by(three.b)
     three.a.kill()
@@ -254,7 +254,7 @@ async def test_r9_a_member_with_more_than_its_upstream_forked_from_is_not_attach
     assert not three.b.member.ask("select count(*) from pg_stat_replication")
 
 
-@pytest.mark.covers("R11")
+@pytest.mark.covers("R11", "T15")
 async def test_r11_a_promotion_takes_the_timeline_that_was_allocated(three: Three) -> None:
     await three.followed_by(three.b)
     three.a.kill()
@@ -264,7 +264,7 @@ async def test_r11_a_promotion_takes_the_timeline_that_was_allocated(three: Thre
     assert (sight.postgres, sight.timeline) == (PostgresState.PRIMARY, 5)
 
 
-@pytest.mark.covers("R12")
+@pytest.mark.covers("R12", "S89", "T30")
 async def test_r12_a_voter_streams_through_its_own_slot_and_loses_no_wal_while_it_is_away(
     three: Three,
 ) -> None:

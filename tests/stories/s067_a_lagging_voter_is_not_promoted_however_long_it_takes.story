@@ -1,3 +1,4 @@
+# covers: S67 T7
 # The voter that had acknowledged is unreachable together with the primary; the other one lags. It is not
 # promoted, whatever it costs, until one of the two is back.
 fleet
@@ -12,7 +13,8 @@ until serving
 heal
 until whole
 ----
+why primary_host_lost a: silent for N ms, the threshold is N ms; its PostgreSQL does not answer; no other control node and no standby heard from it since
+why seals_out_of_reach a: missing: 1 of b, or a (epoch 1, rule ANY 1 (b, c))
 epoch 2 SEALING of a; prior a of epoch 1 under ANY 1 (b, c)
-why seals_awaited a: missing: 1 of b, or a (epoch 1, rule ANY 1 (b, c))
 epoch 2 PROMOTING b under ANY 1 (c)
 epoch 2 STABLE under b

@@ -1,3 +1,4 @@
+# covers: S9
 # The agent is gone, its PostgreSQL answers our own query: a warning, not a failover.
 fleet
 stop-agent a

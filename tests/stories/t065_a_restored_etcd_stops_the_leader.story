@@ -1,3 +1,4 @@
+# covers: T65
 # etcd was restored from an older backup: members have obeyed more than the record knows. The leader stops.
 fleet members=2
 keep record

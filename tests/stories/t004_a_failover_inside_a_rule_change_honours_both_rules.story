@@ -1,7 +1,10 @@
+# covers: T4
 # The primary crashes while its rule is being changed: both rules may have been in force, so both are priors.
 fleet
 when CHANGE crash primary
 lose c
+run 1500ms
+stall b 3s
 until SEALING
 until STABLE
 restart c

@@ -1,3 +1,4 @@
+# covers: S22
 # Only the path from the primary to the control node is cut; the standbys still hear from it: no failover.
 fleet
 cut a control

@@ -1,3 +1,4 @@
+# covers: S61
 # With two of three gone nobody can know what was acknowledged: nothing is changed, and it is said who is missing.
 fleet
 lose b

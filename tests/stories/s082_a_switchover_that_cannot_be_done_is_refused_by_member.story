@@ -1,5 +1,7 @@
+# covers: S82 S79
 # A switchover that can't be done is refused with the reason of each member, and changes nothing.
-fleet
+# (Strict, so that the rule stays as it is while its voter is away.)
+fleet strict
 lose c
 run 9s
 show rule

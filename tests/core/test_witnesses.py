@@ -1,0 +1,151 @@
+"""Suspicion before a verdict: who is asked about a silent primary, and whose word counts for what."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from common.facts import PostgresState
+from common.ids import MemberName
+from common.timebase import before_ms
+from orchestrator.core.decide import decide
+from orchestrator.core.diagnose import Diagnosis, Finding, diagnose
+from orchestrator.core.effects import AskObservers, ProbeSql
+from orchestrator.core.events import ProbeAnswer, SqlProbed
+from orchestrator.core.observe import observe
+from orchestrator.core.reasons import Reason
+from orchestrator.core.view import ClusterView, MemberView, Suspicion
+from tests.core.builders import NOW, POLICY, heard, incarnation, record, view
+
+_SILENT_MS = 1_100
+_A = MemberName("a")
+
+
+def _silent_primary(ms: int = _SILENT_MS) -> MemberView:
+    return heard("a", ms_ago=ms, postgres=PostgresState.PRIMARY)
+
+
+def _suspected(
+    *others: MemberView, asked_ms: int = 300, elsewhere_ms: int | None = None, sql: ProbeAnswer | None = None
+) -> ClusterView:
+    """The primary is silent and suspected; this is what the witnesses have said so far."""
+    suspicion = Suspicion(
+        _A,
+        before_ms(NOW, asked_ms),
+        before_ms(NOW, asked_ms),
+        frozenset(),
+        heard_elsewhere_at=None if elsewhere_ms is None else before_ms(NOW, elsewhere_ms),
+        sql=sql,
+    )
+    return replace(view(_silent_primary(), *(others or (heard("b"), heard("c")))), suspicion=suspicion)
+
+
+def _finding(seen: ClusterView) -> tuple[Diagnosis, Reason]:
+    found: Finding = diagnose(record(), seen, NOW, POLICY)
+    return found.diagnosis, found.because[0].reason
+
+
+def test_whoever_is_silent_is_suspected_first_and_the_witnesses_are_asked() -> None:
+    decided = decide(view(_silent_primary(), heard("b"), heard("c")), NOW)
+    assert decided.reasons[0].reason is Reason.PRIMARY_SUSPECTED
+    assert decided.record is None
+    asked = [type(effect) for effect in decided.effects]
+    assert AskObservers in asked
+    assert ProbeSql in asked
+
+
+@pytest.mark.covers("S22", "T70")
+def test_what_another_control_node_hears_is_a_cut_path_and_no_failover() -> None:
+    seen = _suspected(elsewhere_ms=150, sql=ProbeAnswer.SILENT)
+    assert _finding(seen) == (Diagnosis.CONTROL_PATH_CUT, Reason.CONTROL_PATH_CUT)
+    assert decide(seen, NOW).record is None
+
+
+def test_what_another_control_node_heard_before_we_did_proves_nothing() -> None:
+    seen = _suspected(elsewhere_ms=_SILENT_MS + 1, sql=ProbeAnswer.SILENT)
+    assert _finding(seen)[0] is Diagnosis.HOST_LOST
+
+
+@pytest.mark.covers("S9")
+def test_a_postgresql_that_answers_our_own_query_is_left_alone() -> None:
+    assert _finding(_suspected(sql=ProbeAnswer.PRIMARY)) == (Diagnosis.AGENT_LOST, Reason.AGENT_LOST)
+
+
+@pytest.mark.covers("S77")
+def test_a_standby_that_received_clearly_later_than_we_heard_disagrees() -> None:
+    hears = heard("b", receiver_alive=True, received_age_ms=200)
+    assert _finding(_suspected(hears, heard("c")))[1] is Reason.WITNESS_DISAGREES
+
+
+@pytest.mark.covers("T39")
+def test_a_receiver_that_is_only_alive_is_no_witness() -> None:
+    """A walsender of a dead disk goes on sending keepalives, and a dead host's receiver does not notice."""
+    quiet = heard("b", receiver_alive=True, received_age_ms=_SILENT_MS)
+    assert _finding(_suspected(quiet, heard("c")))[0] is Diagnosis.HOST_LOST
+
+
+def test_with_everybodys_answer_the_verdict_comes_at_once_and_without_them_in_time() -> None:
+    waiting = _suspected(asked_ms=POLICY.confirm_within_ms - 1)
+    assert _finding(waiting)[0] is Diagnosis.SUSPECTED
+    assert _finding(_suspected(asked_ms=POLICY.confirm_within_ms))[0] is Diagnosis.HOST_LOST
+    assert _finding(_suspected(asked_ms=5, sql=ProbeAnswer.SILENT))[0] is Diagnosis.HOST_LOST
+
+
+@pytest.mark.covers("S23")
+def test_confirmed_the_epoch_is_left() -> None:
+    decided = decide(_suspected(sql=ProbeAnswer.REFUSED), NOW)
+    assert decided.reasons[0].reason is Reason.PRIMARY_HOST_LOST
+    assert decided.record is not None
+    assert decided.record.epoch == 4
+
+
+@pytest.mark.covers("S26", "S31", "T43")
+@pytest.mark.parametrize("answer", [ProbeAnswer.SILENT, ProbeAnswer.REFUSED, ProbeAnswer.STANDBY])
+def test_a_failed_query_of_ours_says_nothing_against_a_primary_whose_agent_speaks(
+    answer: ProbeAnswer,
+) -> None:
+    speaking = replace(_suspected(sql=None), members={})
+    for member in (heard("a", postgres=PostgresState.PRIMARY), heard("b"), heard("c")):
+        speaking = speaking.with_member(member)
+    seen = observe(speaking, SqlProbed(NOW, _A, answer))
+    assert _finding(seen) == (Diagnosis.HEALTHY, Reason.PRIMARY_HEALTHY)
+
+
+@pytest.mark.covers("S31", "S5")
+def test_an_agent_that_says_its_postmaster_is_gone_is_believed_at_once() -> None:
+    decided = decide(view(heard("a", postgres=PostgresState.STOPPED), heard("b"), heard("c")), NOW)
+    assert decided.reasons[0].reason is Reason.PRIMARY_CRASHED
+    assert decided.record is not None
+
+
+@pytest.mark.covers("T42")
+def test_a_primary_that_was_not_seen_running_yet_is_given_time_to_start() -> None:
+    starting = replace(heard("a", postgres=PostgresState.STOPPED), seen_primary_epoch=2)
+    early = view(starting, heard("b"), heard("c"), phase_since=before_ms(NOW, 9_999))
+    late = view(starting, heard("b"), heard("c"), phase_since=before_ms(NOW, 10_000))
+    assert _finding(early) == (Diagnosis.STARTING, Reason.WARMING_UP)
+    assert _finding(late)[0] is Diagnosis.CRASHED
+
+
+def test_a_primary_whose_agent_speaks_as_another_incarnation_has_forgotten_everything() -> None:
+    seen = view(
+        heard("a", postgres=PostgresState.PRIMARY, incarnation=incarnation("z")), heard("b"), heard("c")
+    )
+    assert _finding(seen) == (Diagnosis.REBUILT, Reason.PRIMARY_REBUILT)
+    decided = decide(seen, NOW).record
+    assert decided is not None
+    assert (decided.prior[-1].primary, decided.prior[-1].number) == ("a", 1)
+
+
+def test_when_nobody_at_all_is_heard_the_observer_doubts_itself() -> None:
+    seen = view(*(heard(name, ms_ago=5_000) for name in "abc"))
+    assert _finding(seen) == (Diagnosis.OBSERVER_ISOLATED, Reason.OBSERVER_DOUBTS_ITSELF)
+
+
+@pytest.mark.covers("T68")
+def test_whoever_was_never_heard_is_waited_for_as_long_as_first_words_may_take() -> None:
+    cold = view(heard("b"), heard("c"), listening_since=before_ms(NOW, 2 * POLICY.suspect_ceiling_ms - 1))
+    assert _finding(cold) == (Diagnosis.WARMING_UP, Reason.WARMING_UP)
+    warm = view(heard("b"), heard("c"), listening_since=before_ms(NOW, 2 * POLICY.suspect_ceiling_ms))
+    assert _finding(warm)[0] is Diagnosis.SUSPECTED

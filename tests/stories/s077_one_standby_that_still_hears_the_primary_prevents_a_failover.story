@@ -1,0 +1,15 @@
+# covers: S77
+# The leader and one standby have lost the primary, the other standby still receives from it: no failover.
+fleet
+cut a control
+cut a b
+run 10s
+show why
+show record
+mend
+until whole
+show record
+----
+why witness_disagrees a: silent for N ms, the threshold is N ms; but c received from it N ms ago
+record epoch 1 STABLE of a, settled
+record epoch 1 STABLE of a, settled
