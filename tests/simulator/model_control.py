@@ -51,8 +51,7 @@ class Control(Program):
         self.highest_seen = NO_VERSION
         """On its disk (R14)."""
         self.stories: list[Story] = []
-        self.decided: set[Reason] = set()
-        """Every reason that this one ever gave."""
+        self.decided: set[Reason] = set()  # every one that it ever gave
         self.fail_after_save = 0
         """Killed when so many saves were done: between saving and dispatching."""
         self.fail_in_dispatch = 0

@@ -162,6 +162,12 @@ class Etcd:
         # A new leader inside etcd grants every lease anew.
         self._lease_until_us = max(self._lease_until_us, self.down_until_us + LEASE_US)
 
+    def have_majority(self) -> None:
+        """Back at once, however long it was to be away; its new leader grants every lease anew."""
+        self.down_until_us = self.world.now_us
+        self._lease_until_us = self.world.now_us + LEASE_US
+        self._expire_later(self.lease)
+
     def be_slow(self, for_us: int) -> None:
         self.slow_until_us = max(self.slow_until_us, self.world.now_us + for_us)
 

@@ -201,7 +201,9 @@ class RecordTruth:
             gave_up = {p.primary for p in old.prior} | {old.primary}
             fresh = [m for m in fit if m.name not in gave_up] or fit
             k = self.fleet.spec.k
-            ranks = {m.name: (len(attachable(sealed[m.voter].position)) > k, m.priority) for m in fresh}
+            ranks = {
+                m.name: (min(k, len(attachable(sealed[m.voter].position)) - 1), m.priority) for m in fresh
+            }
             if new.candidate not in ranks or ranks[new.candidate] < max(ranks.values()):
                 yield f"R3: {new.candidate} is chosen, though there is a better one: {ranks}"
 

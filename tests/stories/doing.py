@@ -63,7 +63,7 @@ def etcd(fleet: Fleet, how: str) -> None:
         case "away":
             fleet.etcd.lose_majority(_FOR_LONG_US)
         case "back":
-            fleet.etcd.down_until_us = fleet.world.now_us
+            fleet.etcd.have_majority()
         case _:
             raise Untellable(f"etcd is away or back, not {how}")
 

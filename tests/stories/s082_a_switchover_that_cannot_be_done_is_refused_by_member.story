@@ -28,4 +28,4 @@ refused: c can't take over: c: last heard N ms ago
   c: silent: last heard N ms ago
 refused: a is the primary already
 refused: x is not a member of c1; its members are a, b, c
-rule solo
+rule ANY 1 (b)
