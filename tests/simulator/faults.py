@@ -33,6 +33,8 @@ _AIMED: tuple[Fault, ...] = (
     aimed.leader_dies_in_a_dispatch,
     aimed.only_one_voter_keeps_up,
     aimed.new_primary_is_lost_at_once,
+    aimed.what_only_the_new_primary_has,
+    aimed.what_only_the_new_primary_has,
     aimed.voter_is_removed_while_the_other_lags,
     aimed.voter_is_removed_while_the_other_lags,  # twice: it succeeds seldom
     aimed.primary_is_lost_in_a_rule_change,
@@ -82,7 +84,8 @@ def _name(fault: Fault) -> str:
 
 
 PLAIN = tuple(map(_name, _PLAIN))
-OFTEN = tuple(map(_name, (*_AIMED, *_CONTROL)))
+AIMED = tuple(map(_name, _AIMED))
+CONTROL = tuple(map(_name, _CONTROL))
 RARE = tuple(map(_name, _RARE))
 """After these a round may end in an exception."""
 KINDS: Mapping[str, Fault] = MappingProxyType(
