@@ -381,4 +381,3 @@ EXPERIMENTS: tuple[Fault, ...] = (
     standby_leaves,
     switchover_is_clean,
 )
-"""Their number has no divisor in common with those by which the options of a run are drawn."""

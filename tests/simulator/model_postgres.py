@@ -196,9 +196,9 @@ class Postgres:
         if any(s.name == conf.name and s.alive for s in upstream.senders):
             self._connect_later()  # the slot is in use
             return
-        self.next_pid += 1
-        upstream.next_pid += 1
-        sender = Walsender(upstream.next_pid, conf.name, self, upstream.conf.rule)
+        upstream.next_pid += 1  # it has what the postmaster has loaded, and hears of a reload under way
+        sender = Walsender(upstream.next_pid, conf.name, self, upstream.loaded_rule)
+        up, late_us = upstream, self.world.between(3_000, 60_000)
         upstream.senders.append(sender)
         self.receiver = Receiver(upstream, sender, conf.epoch, received_at=self.world.now_us)
         # The first reply goes out before the timeline is checked: it is counted (E1).
@@ -207,6 +207,7 @@ class Postgres:
             self.world.after(self.world.between(2_000, 20_000), lambda: self._refused(sender))
             return
         sender.streaming = True
+        self.world.after(late_us, lambda run=up.run: up._reload_sender(run, sender))  # type: ignore[misc]
         self.world.after(self.world.between(500, 5_000), lambda: self._keepalive(sender))
 
     def _keepalive(self, sender: Walsender) -> None:
@@ -231,8 +232,7 @@ class Postgres:
         receiver = self.receiver
         if receiver is None:
             return
-        receiver.alive = False
-        self.receiver = None
+        receiver.alive, self.receiver = False, None
         sender, upstream = receiver.sender, receiver.upstream
         # The walsender notices a moment later; replies under way still arrive (one in flight at the seal).
         upstream.world.after(upstream.world.between(500, 30_000), lambda: upstream._drop(sender))

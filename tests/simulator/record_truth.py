@@ -98,13 +98,7 @@ class RecordTruth:
             rules = record.rules
         else:  # superseded; where its priors were settled already, I2 is what counts
             rules = tuple(p.rule for p in record.prior if (p.epoch, p.primary) == (epoch, member))
-        index = entry.start // RECORD - 1
-
-        def has(voter: Voter) -> bool:
-            log = self.fleet.postgres[voter.member].log
-            return index < len(log) and log[index] == entry
-
-        if rules and not any(sum(map(has, rule.voters)) >= rule.k for rule in rules):
+        if rules and not any(sum(self._has(v, entry) for v in rule.voters) >= rule.k for rule in rules):
             listed = [str(rule) for rule in rules]
             raise Violation(f"R5: row {entry.content} is acknowledged by {member}, and {listed} are not met")
 
@@ -219,8 +213,24 @@ class RecordTruth:
                 seen_at = self._streamed_at.get((str(new.primary), name), -_SEEN_LATELY_US)
                 if self.fleet.world.now_us - seen_at > _SEEN_LATELY_US:
                     yield f"R6: {voter} is added, and {new.primary} does not see it streaming"
-        elif (len(old.rules), len(new.rules)) != (2, 1) or new.rules != (old.target,):
+        elif (len(old.rules), len(new.rules)) == (2, 1) and new.rules == (old.target,):
+            yield from self._carried_over(new.rules[0])
+        else:
             yield f"R6: {old.rules} became {new.rules}, target {old.target}"
+
+    def _carried_over(self, rule: Rule) -> Iterator[str]:
+        """R6 (3): k of V have everything that was acknowledged, however it was."""
+        if rule.kind is not RuleKind.QUORUM or not self.fleet.checkers.acknowledged:
+            return
+        entry = self.fleet.checkers.acknowledged[-1][1]
+        if self.fleet.world.counts.get("hosts with an old copy"):
+            return  # what a voter had when it was counted may be gone by now
+        if sum(self._has(voter, entry) for voter in rule.voters) < rule.k:
+            yield f"R6: the rule is {rule} now, and too few of them have row {entry.content}"
+
+    def _has(self, voter: Voter, entry: Entry) -> bool:
+        log, index = self.fleet.postgres[voter.member].log, entry.start // RECORD - 1
+        return index < len(log) and log[index] == entry
 
     def _settled(self, new: Record) -> Iterator[str]:
         """R5: k of V have the first record of the new timeline, by content."""
