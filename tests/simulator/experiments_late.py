@@ -23,7 +23,7 @@ def at_a_promotion(s: Scene) -> None:
     if not _is_quiet(s):
         return
     fleet, world = s.fleet, s.fleet.world
-    world.slow_checkpointer_us = _LATE_US
+    world.slow_checkpointer_us = world.dice.choice((0, _LATE_US))
     receivers_stall_after_a_promotion(scene(fleet))
     world.run_until(world.now_us + 4_000_000)
     world.slow_checkpointer_us = 0
@@ -46,6 +46,8 @@ def at_a_restart(s: Scene) -> None:
         return
     world.slow_checkpointer_us = _LATE_US
     fleet.kill_postmaster(now.primary)
+    world.run_until(world.now_us + 500_000)
+    fleet.cut.add(frozenset((now.primary, "control")))  # it needs nobody's leave, and nobody changes its rule
     world.run_until(world.now_us + (fleet.profile.restart_in_place_after_ms + 2_500) * 1_000)
     world.slow_checkpointer_us = 0
     fleet.heal()
@@ -74,14 +76,14 @@ def when_the_rule_comes_back(s: Scene) -> None:
                 fleet.postgres[other].stalled_until = world.now_us + 1_500_000
         load(scene(fleet), 20)
 
-    world.slow_checkpointer_us = _LATE_US
+    world.slow_checkpointer_us, world.slow_reload_us = _LATE_US, 300_000
     fleet.once(lambda record: [r.kind for r in record.rules] == [RuleKind.QUORUM], hang)
     for other in others:
         fleet.restart_host(other)
         if aside and other != now.one:
             fleet.postgres[other].stalled_until = world.now_us + 3_000_000
     world.run_until(world.now_us + 6_000_000)
-    world.slow_checkpointer_us = 0
+    world.slow_checkpointer_us = world.slow_reload_us = 0
     _apply(fleet, spec)
     _must(fleet, fleet.whole, _WHOLE_WITHIN_US, "not whole after a rule change with a late checkpointer (I5)")
 

@@ -126,8 +126,7 @@ class Postgres:
         self.promoting = False
 
     def stop(self, *, clean: bool) -> bool:
-        was_primary = self.state is PostgresState.PRIMARY
-        if clean and was_primary:
+        if clean and self.state is PostgresState.PRIMARY:
             self._flush(self._append(0).end)  # the shutdown record
             for sender in self.senders:
                 if sender.alive and sender.streaming and self._linked(sender):
@@ -143,9 +142,10 @@ class Postgres:
         self.conf, run = conf, self.run
         if not self.running:
             return
-        self.world.after(self.world.between(100, 3_000), lambda: self._reload(run, conf))
-        late_us = 60_000 + self.world.slow_checkpointer_us
-        self.world.after(self.world.between(100, late_us), lambda: self._checkpointer(run))
+        late = self.world.between(100, 3_000 + self.world.slow_reload_us)
+        self.world.after(late, lambda: self._reload(run, conf))
+        late = self.world.between(100, 60_000 + self.world.slow_checkpointer_us)
+        self.world.after(late, lambda: self._checkpointer(run))
         for sender in list(self.senders):
             self.world.after(self.world.between(100, 60_000), lambda s=sender: self._reload_sender(run, s))  # type: ignore[misc]
         if changed_stream and conf.upstream:

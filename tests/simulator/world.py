@@ -22,6 +22,8 @@ class World:
         self._contents = 0
         self.slow_promotion_us = 0
         """How much longer a promotion may take at present."""
+        self.slow_reload_us = 0
+        """How much later a postmaster may act on a reload at present."""
         self.slow_checkpointer_us = 0
         """How much later a checkpointer may act on a reload at present."""
         self.steps = 0
