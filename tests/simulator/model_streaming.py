@@ -90,9 +90,8 @@ class Streaming(DataDirectory):
         self.later(500, 5_000, lambda: self._caught_up(sender))
 
     def _caught_up(self, sender: Walsender) -> None:
-        if self.receiver is not None and self.receiver.sender is sender and sender.alive:
-            self._pull(sender)
-            self._keepalive(sender)
+        """Also when the walsender was ended meanwhile, and nobody could be told: the receiver finds out."""
+        self._keepalive(sender)
 
     def _keepalive(self, sender: Walsender) -> None:
         """The receiver looks up now and then, also when nothing comes."""
