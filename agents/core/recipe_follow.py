@@ -11,7 +11,7 @@ from dataclasses import replace
 from agents.core import asking
 from agents.core.asking import Recipe
 from agents.core.claim import claim_directory
-from agents.core.lineage import misfit
+from agents.core.lineage import is_damaged, misfit
 from agents.core.recipe_seal import acts_as_primary
 from agents.core.state import AgentState
 from agents.core.steps import (
@@ -79,7 +79,10 @@ def follow(state: AgentState, assignment: Assignment, order: Follow) -> Recipe[N
             yield WriteSettings(FENCE, stream, closed=False)
         yield from _stay_attached(stream, sight)
         return
-    position = yield from _end_position(state, sight)
+    position, damaged = yield from _end_position(state, sight)
+    if damaged:
+        yield from _go_on_as_another(state, "some of its WAL is lost: it goes on as a new incarnation")
+        return
     why = misfit(position, order.timeline, order.history)
     if why:
         if order.rebuild is None or order.rebuild.position != position:
@@ -91,12 +94,13 @@ def follow(state: AgentState, assignment: Assignment, order: Follow) -> Recipe[N
     yield from _attach(order, stream, sight)
 
 
-def _end_position(state: AgentState, sight: Sight) -> Recipe[Position]:
-    """Where this member's log ends, standing still: nothing may be added while it is compared."""
+def _end_position(state: AgentState, sight: Sight) -> Recipe[tuple[Position, bool]]:
+    """Where this member's log ends, standing still: nothing may be added while it is compared; and whether WAL is
+    missing that it once told to be flushed (R1)."""
     sealed = state.seal is not None and state.seal.epoch == state.obeyed.epoch
     if sealed and not sight.settings_upstream and sight.postgres is not PostgresState.PRIMARY:
         assert state.seal is not None
-        return Position(state.seal.timeline, state.seal.end_lsn)
+        return Position(state.seal.timeline, state.seal.end_lsn), state.seal.damaged
     if acts_as_primary(state, sight):
         yield from asking.stop()
         if state.promotion_signalled:
@@ -109,7 +113,10 @@ def _end_position(state: AgentState, sight: Sight) -> Recipe[Position]:
         if sight.postgres in (PostgresState.STARTING, PostgresState.DYING):
             yield from asking.stop()
     end = yield from asking.measure_end()
-    return Position(end.timeline, end.end_lsn)
+    # A former primary that was not sealed since: a standby's log grows over the gap, and nobody would know of it.
+    mark = state.flushed_mark
+    flushed_lsn = mark.flushed_lsn if mark is not None and mark.epoch == state.serving_epoch else None
+    return Position(end.timeline, end.end_lsn), is_damaged(end, flushed_lsn)
 
 
 def _attach(order: Follow, stream: Stream, sight: Sight) -> Recipe[None]:
@@ -164,8 +171,13 @@ def _rebuild(
     if how == "clone":
         yield Tell(activity=f"cloning from {order.upstream.member}")
         yield Clone(order.upstream)
+    yield from _go_on_as_another(state, "rebuilt; waits for its incarnation to be adopted")
+
+
+def _go_on_as_another(state: AgentState, activity: str) -> Recipe[None]:
+    """Who forgets does not vote (R13): what this one promised is no promise of the next one."""
     incarnation = yield from asking.draw_incarnation()
-    # The marker first: both copy the source's, and cut short before `Store` it is all done again.
+    # The marker first: a copy brings the source's, and cut short before `Store` it is all done again.
     yield WriteMarker(replace(state, incarnation=incarnation))
     yield from asking.store(
         incarnation=incarnation,
@@ -178,4 +190,4 @@ def _rebuild(
         confirmation=None,
         flushed_mark=None,
     )
-    yield Tell(activity="rebuilt; waits for its incarnation to be adopted")
+    yield Tell(activity=activity)

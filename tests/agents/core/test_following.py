@@ -1,0 +1,81 @@
+"""Who may be attached as it is, and who is another by then (R9, R13)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from agents.core import steps
+from agents.core.recipes import begin
+from agents.core.state import AgentState, FlushedMark
+from common.assignment import Assignment, Follow, HistoryStep, Upstream, Version
+from common.facts import PostgresState, SealReport
+from common.ids import ClusterName, IncarnationId, MemberName
+from common.lsn import Lsn
+from common.profile import DEFAULT
+
+_OURS, _NEXT = IncarnationId("00000000000000aa"), IncarnationId("00000000000000bb")
+_FOLLOW = Follow(Upstream(MemberName("b"), "10.0.0.2", 5432), 4, (HistoryStep(3, Lsn(900)),))
+_ORDER = Assignment(ClusterName("c1"), MemberName("a"), _OURS, 1, Version(5, 50), "77", _FOLLOW)
+_FORMER_PRIMARY = AgentState(
+    _ORDER.cluster, _ORDER.member, _OURS, "77", _ORDER.version, _ORDER,
+    serving_epoch=4, flushed_mark=FlushedMark(4, Lsn(900)),
+)  # fmt: skip
+_STOPPED = steps.Sight(PostgresState.STOPPED, "77", timeline=3, was_primary=True)
+
+
+def _performed(state: AgentState, end: steps.EndOfWal) -> tuple[list[str], AgentState]:
+    recipe, done = begin(state, DEFAULT), list[str]()
+    outcome: object = None
+    while True:
+        try:
+            step = recipe.send(outcome)
+        except StopIteration:
+            return done, state
+        done.append(type(step).__name__)
+        answers: dict[type, object] = {
+            steps.Look: _STOPPED,
+            steps.MeasureEnd: end,
+            steps.StopPostgres: steps.StopOutcome(clean=False),
+            steps.DrawIncarnation: _NEXT,
+        }
+        outcome = answers.get(type(step))
+        if isinstance(step, steps.Store):
+            changed: dict[str, Any] = dict(step.changes)
+            state = outcome = replace(state, **changed)
+
+
+def test_a_former_primary_whose_log_is_whole_is_attached_as_it_is() -> None:
+    done, state = _performed(_FORMER_PRIMARY, steps.EndOfWal(3, Lsn(900), None, None))
+    assert "StartStandby" in done
+    assert state.incarnation == _OURS
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        pytest.param(_FORMER_PRIMARY, id="it_was_never_sealed_since"),
+        pytest.param(
+            replace(
+                _FORMER_PRIMARY,
+                sealed_epoch=5,
+                seal=SealReport(5, _OURS, 3, Lsn(700), Lsn(900), damaged=True),
+            ),
+            id="it_was_sealed_as_damaged",
+        ),
+    ],
+)
+def test_a_former_primary_that_lost_what_it_had_flushed_goes_on_as_another_before_it_streams(
+    state: AgentState,
+) -> None:
+    """Streaming hides the gap: sealed later as whole, it would lower the bound of its own prior (R3 b, I13)."""
+    done, after = _performed(state, steps.EndOfWal(3, Lsn(700), None, Lsn(760)))
+    assert "StartStandby" not in done
+    assert (after.incarnation, after.assignment, after.flushed_mark) == (_NEXT, None, None)
+
+
+def test_a_torn_last_record_is_no_damage() -> None:
+    done, _ = _performed(_FORMER_PRIMARY, steps.EndOfWal(3, Lsn(880), None, Lsn(960)))
+    assert "StartStandby" in done
