@@ -163,6 +163,7 @@ class Instance:
                 await end_receivers(server)
             case steps.EndClients():
                 await serving.end_clients(server)
+                await serving.resume_replay(server)
             case steps.MeasureEnd():
                 return await measure_end(server)
             case steps.Reached():

@@ -24,12 +24,11 @@ _END_WALSENDER = """
 select pg_terminate_backend(pid) from pg_stat_activity where pid = %s and backend_type = 'walsender'
 """
 _END_CLIENTS = """
-with ended as materialized (
-    select pg_terminate_backend(pid) from pg_stat_activity
-     where backend_type = 'client backend' and application_name <> %s and usename is distinct from %s
-)
-select count(*), case when pg_is_in_recovery() and pg_is_wal_replay_paused() then pg_wal_replay_resume()::text end
-  from ended
+select pg_terminate_backend(pid) from pg_stat_activity
+ where backend_type = 'client backend' and application_name <> %s and usename is distinct from %s
+"""
+_RESUME = """
+select case when pg_is_in_recovery() and pg_is_wal_replay_paused() then pg_wal_replay_resume() end
 """
 
 
@@ -101,3 +100,8 @@ async def end_clients(server: Server) -> None:
     """The agent's own and the probe's stay: they hold nothing up."""
     within_ms = server.config.sql_within_ms
     await server.control.run(_END_CLIENTS, (APPLICATION_NAME, server.config.probe_user), within_ms=within_ms)
+
+
+async def resume_replay(server: Server) -> None:
+    """Not once a promotion is signalled: PostgreSQL refuses that, and ends the pause by itself."""
+    await server.control.run(_RESUME, within_ms=server.config.sql_within_ms)
