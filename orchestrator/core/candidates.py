@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from common.assignment import HistoryStep, Position
 from common.facts import PostgresState, SealReport
 from common.ids import MemberName
+from common.lsn import Lsn
 from common.rule import Rule, Voter, quorum
 from orchestrator.core.reasons import Ranking, Refusal, Refused
 from orchestrator.core.record import MemberRecord, Record
@@ -63,10 +65,9 @@ def choose(
             refused.append(refusal)
     if not fit:
         return Choice(Ranking(None, tuple(refused)))
-    site = _site_of(record)
-    ranked = sorted(fit, key=lambda m: _rank(m, record, view, sealed, k=k, to=to, site=site))
-    best = ranked[0]
-    refused.extend(_ranked_lower(best, m, record, sealed, k=k, to=to) for m in ranked[1:])
+    ranks = {m.name: _rank(m, record, view, sealed, k=k, to=to) for m in fit}
+    best = min(fit, key=lambda m: ranks[m.name])
+    refused.extend(_ranked_lower(best, m, ranks, record, view, k=k) for m in fit if m != best)
     return Choice(
         Ranking(best.name, tuple(sorted(refused, key=lambda r: r.member))),
         sealed[best.voter].position,
@@ -106,6 +107,22 @@ def _followers(
     )
 
 
+class _Rank(NamedTuple):
+    """Lowest first; the first field that differs decides (R3)."""
+
+    last_resort: bool
+    """The outgoing primary, and a candidate given up before: only if nobody else will do."""
+    not_asked_for: bool
+    followers_missing: int
+    """Of the k wanted."""
+    negative_priority: int
+    other_site: bool
+    backlog_steps: int
+    negative_timeline: int
+    negative_end_lsn: int
+    name: MemberName
+
+
 def _rank(
     member: MemberRecord,
     record: Record,
@@ -114,24 +131,25 @@ def _rank(
     *,
     k: int,
     to: MemberName | None,
-    site: str,
-) -> tuple[object, ...]:
-    """Lowest first. The outgoing primary, and a candidate given up before, only if nobody else will do."""
+) -> _Rank:
     seal = sealed[member.voter]
     gave_up = any(prior.primary == member.name for prior in record.prior)
-    facts = view.member(member.name).facts
-    backlog_bytes = facts.replay_backlog_bytes if facts is not None else 0
-    return (
-        gave_up or member.name == record.primary,
-        to is not None and member.name != to,
-        -min(k, len(_followers(member, record, sealed))),
-        -member.priority,
-        member.site != site,
-        backlog_bytes // _BACKLOG_STEP_BYTES,
-        -seal.position.timeline,
-        -seal.position.end_lsn,
-        member.name,
+    return _Rank(
+        last_resort=gave_up or member.name == record.primary,
+        not_asked_for=to is not None and member.name != to,
+        followers_missing=k - min(k, len(_followers(member, record, sealed))),
+        negative_priority=-member.priority,
+        other_site=member.site != _site_of(record),
+        backlog_steps=_backlog_bytes(member, view) // _BACKLOG_STEP_BYTES,
+        negative_timeline=-seal.position.timeline,
+        negative_end_lsn=-seal.position.end_lsn,
+        name=member.name,
     )
+
+
+def _backlog_bytes(member: MemberRecord, view: ClusterView) -> int:
+    facts = view.member(member.name).facts
+    return facts.replay_backlog_bytes if facts is not None else 0
 
 
 _BACKLOG_STEP_BYTES = 1024 * 1024
@@ -146,43 +164,44 @@ def _site_of(record: Record) -> str:
 def _ranked_lower(
     best: MemberRecord,
     other: MemberRecord,
+    ranks: Mapping[MemberName, _Rank],
     record: Record,
-    sealed: Mapping[Voter, SealReport],
+    view: ClusterView,
     *,
     k: int,
-    to: MemberName | None,
 ) -> Refused:
-    """What told them apart, in the order of `_rank`."""
-    given_up = [prior.epoch for prior in record.prior if prior.primary == other.name]
-    if given_up and other.name != record.primary:
-        text = f"{best.name} is preferred: {other.name} was given up in epoch {given_up[-1]}"
-        return Refused(other.name, Refusal.GAVE_UP_BEFORE, text)
-    why = _preference(best, other, record, sealed, k=k, to=to)
-    return Refused(other.name, Refusal.RANKED_LOWER, f"{best.name} is preferred: {why}")
+    """The first thing that told them apart."""
+    mine, theirs = ranks[best.name], ranks[other.name]
+    refusal = Refusal.RANKED_LOWER
+    match next(field for field in _Rank._fields if getattr(mine, field) != getattr(theirs, field)):
+        case "last_resort" if other.name == record.primary:
+            why = f"{other.name} is the outgoing primary"
+        case "last_resort":
+            refusal = Refusal.GAVE_UP_BEFORE
+            epoch = max(prior.epoch for prior in record.prior if prior.primary == other.name)
+            why = f"{other.name} was given up in epoch {epoch}"
+        case "not_asked_for":
+            why = "it was asked for"
+        case "followers_missing":
+            why = (
+                f"{k - mine.followers_missing} of the {k} wanted could follow it, "
+                f"{k - theirs.followers_missing} could follow {other.name}"
+            )
+        case "negative_priority":
+            why = f"priority {best.priority} against {other.priority}"
+        case "other_site":
+            why = f"it is in the primary's site, {best.site or 'none'}; {other.name} is in {other.site or 'none'}"
+        case "backlog_steps":
+            why = f"{_backlog_bytes(best, view)} bytes to replay against {_backlog_bytes(other, view)}"
+        case "negative_timeline" | "negative_end_lsn":
+            why = f"position {_position(mine)} against {_position(theirs)}"
+        case _:
+            why = "all else is alike, its name comes first"
+    return Refused(other.name, refusal, f"{best.name} is preferred: {why}")
 
 
-def _preference(
-    best: MemberRecord,
-    other: MemberRecord,
-    record: Record,
-    sealed: Mapping[Voter, SealReport],
-    *,
-    k: int,
-    to: MemberName | None,
-) -> str:
-    if other.name == record.primary:
-        return f"{other.name} is the outgoing primary"
-    if best.name == to:
-        return "it was asked for"
-    with_best, with_other = (min(k, len(_followers(m, record, sealed))) for m in (best, other))
-    if with_best != with_other:
-        return f"{with_best} of the {k} wanted could follow it, {with_other} could follow {other.name}"
-    if best.priority != other.priority:
-        return f"priority {best.priority} against {other.priority}"
-    mine, theirs = sealed[best.voter].position, sealed[other.voter].position
-    if mine != theirs:
-        return f"position {mine} against {theirs}"
-    return "by site, replay backlog or name"
+def _position(rank: _Rank) -> Position:
+    return Position(-rank.negative_timeline, Lsn(-rank.negative_end_lsn))
 
 
 def _r_new(

@@ -103,6 +103,47 @@ def test_where_nobody_leaves_k_able_to_follow_whoever_leaves_more_comes_first() 
     )
 
 
+@pytest.mark.parametrize(
+    ("b", "c", "seals", "text"),
+    [
+        pytest.param({}, {}, (1000, 1000), "all else is alike, its name comes first", id="name"),
+        pytest.param(
+            {"site": "x"},
+            {"site": "y"},
+            (999, 1001),
+            "it is in the primary's site, x; c is in y",
+            id="site before position",
+        ),
+        pytest.param(
+            {"priority": 200, "site": "y"},
+            {"site": "x"},
+            (999, 1001),
+            "priority 200 against 100",
+            id="priority before site",
+        ),
+        pytest.param({}, {}, (1001, 999), f"position {at(1001)} against {at(999)}", id="position"),
+    ],
+)
+def test_the_words_name_the_first_thing_that_told_them_apart(
+    b: dict[str, Any], c: dict[str, Any], seals: tuple[int, int], text: str
+) -> None:
+    members = (member("a", site="x"), member("b", **b), member("c", **c))
+    now = record(epoch=4, phase=Phase.SEALING, members=members)
+    choice = _choose(seal("b", seals[0]), seal("c", seals[1]), of=now, k=0)
+    assert choice.ranking.best == "b"
+    assert choice.ranking.refused[-1].text == f"b is preferred: {text}"
+
+
+def test_who_has_less_to_replay_is_preferred_and_both_backlogs_are_said() -> None:
+    now = record(epoch=4, phase=Phase.SEALING)
+    seen = view(heard("b", replay_backlog_bytes=9 << 20), heard("c", replay_backlog_bytes=3), of=now)
+    sealed = {m.voter: seal(m.name, 1000) for m in now.members if m.name != "a"}
+    choice = choose(now, seen, sealed, (at(0),), k=1, to=None)
+    assert choice.ranking.best == "c"
+    assert _refusal(choice, "b") is Refusal.RANKED_LOWER
+    assert any(r.text == "c is preferred: 3 bytes to replay against 9437184" for r in choice.ranking.refused)
+
+
 def test_who_was_asked_for_is_preferred() -> None:
     assert _choose(seal("b", 1000), seal("c", 1000), to="c").ranking.best == "c"
 
