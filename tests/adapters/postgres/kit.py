@@ -109,7 +109,13 @@ class Member:
             replication_password_file=passwords["replication"],
             probe_password_file=passwords["probe"],
             hba=("host all all 127.0.0.1/32 scram-sha-256",),
-            settings={"shared_buffers": "16MB", "wal_keep_size": "64MB", "autovacuum": "off"},
+            settings={
+                "shared_buffers": "16MB",
+                "wal_keep_size": "64MB",
+                "autovacuum": "off",
+                # Inside the data directory: whoever is killed and not started again leaves nothing elsewhere.
+                "dynamic_shared_memory_type": "mmap",
+            },
             run_as=server_user(),
         )
         self.config = replace(config, **changes)
