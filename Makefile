@@ -5,8 +5,8 @@ SETUP := sh deploy/setup/bootstrap.sh
 DEV := $(SETUP) dev
 HERE := $(SETUP) --here dev
 
-.PHONY: help setup demo test lint types unit stories sim adapters integration bench bench-sim soak test-broken \
-	locks protos format
+.PHONY: help setup demo test lint types unit stories sim adapters integration bench bench-sim soak soak-sim test-broken \
+	mutants locks protos format
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -44,9 +44,11 @@ integration: ## real PostgreSQL, etcd and BIND
 bench: ## outages by step, the floor, and ten minutes under load
 	@$(SETUP) demo python -m deploy.bench $(ARGS)
 
-bench-sim: ## how many simulated seconds a second
-	@if [ -f tests/simulator/bench.py ]; then $(DEV) python -m tests.simulator.bench $(ARGS); \
-	else echo "bench-sim is not built yet"; fi
+bench-sim: ## how many counted failovers the simulator lives through in a second of one core
+	@$(DEV) python -m tests.simulator --bench $(ARGS)
+
+soak-sim: ## the simulator for hours on all cores, failing seeds kept in a file (ARGS=--hours=N)
+	@$(DEV) python -m tests.simulator --soak $(ARGS)
 
 soak: ## faults for hours on real parts
 	@if [ -e tests/soak.py ] || [ -d tests/soak ]; then $(DEV) python -m tests.soak $(ARGS); \
@@ -54,6 +56,9 @@ soak: ## faults for hours on real parts
 
 test-broken: ## a clause of each rule removed must turn a test on real PostgreSQL red
 	@$(DEV) python -m tests.broken $(ARGS)
+
+mutants: ## each clause of the protocol taken away must be caught by the simulator; at most 30 minutes
+	@$(DEV) python -m tests.mutants $(ARGS)
 
 locks: ## write requirements/*.txt anew
 	@$(HERE) python -m deploy.setup.locks

@@ -14,6 +14,7 @@ import structlog
 from agents import profile_file
 from agents.config import AgentConfig
 from agents.core.lost import renewed, why_renewed
+from agents.core.served import rule_served
 from agents.core.state import FlushedMark
 from agents.core.steps import Look, Sight, StepFailed
 from agents.driver import Driver, new_incarnation
@@ -28,7 +29,7 @@ from agents.link.session import Session
 from agents.metrics import HttpServer
 from agents.postgres.config import InstanceConfig
 from agents.postgres.instance import Instance
-from agents.prober import Prober, rule_served
+from agents.prober import Prober
 from common.clock import BootClock
 from common.ids import IncarnationId
 from common.profile import Profile

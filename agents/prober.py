@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 
 from agents.core.opening import Acknowledged, may_open
-from agents.core.state import AgentState
+from agents.core.served import rule_served
 from agents.core.steps import StepFailed
 from agents.epoch_store import EpochStore
 from agents.facts_keeper import FactsKeeper
@@ -22,26 +22,16 @@ from agents.fencing import Fencing
 from agents.hands import Hands
 from agents.ports import Instance
 from agents.postgres.probe_commit import ProbeOutcome
-from common.assignment import Promote, Serve
 from common.clock import Clock
 from common.facts import WriteState
 from common.profile import Profile
-from common.rule import Rule, RuleKind
+from common.rule import RuleKind
 from common.timebase import elapsed_ms
 
 log: Any = structlog.get_logger()
 
 OPENING_EVERY_MS: Final = 20
 OPENING_FOR_MS: Final = 5_000
-
-
-def rule_served(state: AgentState) -> Rule | None:
-    """The rule under which commits of this epoch count; None when the stored order is not to be a primary."""
-    if state.assignment is None or not isinstance(state.assignment.order, Serve | Promote):
-        return None
-    if state.serving_epoch != state.obeyed.epoch or state.sealed_epoch > state.serving_epoch:
-        return None
-    return state.serving_rule
 
 
 class Prober:

@@ -108,6 +108,8 @@ def _and_tell(record: Record, view: ClusterView, now: Instant, move: Move) -> Mo
     assert view.spec is not None
     told = tell(record, view, view.spec, now)
     names = _names(record, view, now)
+    if told.record is None and not (told.reasons or told.effects or told.told or names):
+        return move
     return replace(
         move,
         reasons=(*move.reasons, *told.reasons),

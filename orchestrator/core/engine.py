@@ -21,7 +21,7 @@ from orchestrator.core.invariants import check
 from orchestrator.core.move import Move
 from orchestrator.core.observe import observe
 from orchestrator.core.reasons import Reason
-from orchestrator.core.record import Phase
+from orchestrator.core.record import Phase, Record
 from orchestrator.core.status import ClusterStatus
 from orchestrator.core.view import ClusterView, Suspicion
 
@@ -30,6 +30,7 @@ class Engine:
     def __init__(self, cluster: ClusterName) -> None:
         self.cluster = cluster
         self.view = ClusterView()
+        self._assigned: tuple[Record, int, tuple[Assignment, ...]] | None = None
 
     def feed(self, event: Event) -> None:
         """Fold an event into the view. Never fails on old news: it is dropped."""
@@ -63,7 +64,11 @@ class Engine:
         record = self.view.record
         if self.view.leading is None or record is None or _stopped(move):
             return ()
-        return assignments(record, self.view.revision)
+        # The same for as long as the record stands: a function of one version of it (R7).
+        known = self._assigned
+        if known is None or known[0] is not record or known[1] != self.view.revision:
+            known = self._assigned = (record, self.view.revision, assignments(record, self.view.revision))
+        return known[2]
 
     def _grant(self, move: Move) -> Grant | None:
         """Only for the epoch that stands, and not for one that is being left ("Staying up" a)."""

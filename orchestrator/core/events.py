@@ -47,6 +47,8 @@ class Beat:
 class BeatHeard:
     at: Instant
     beat: Beat
+    merged: int = 1
+    """How many beats this stands for: the newest of those that came since the loop looked."""
 
 
 @dataclass(frozen=True, slots=True)

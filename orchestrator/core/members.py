@@ -31,6 +31,15 @@ def from_spec(wanted: MemberSpec) -> MemberRecord:
     )
 
 
+def _agrees(member: MemberRecord, wanted: MemberSpec) -> bool:
+    return (
+        member.address == wanted.address
+        and member.addresses == wanted.addresses
+        and (member.port, member.site, member.priority, member.nofailover)
+        == (wanted.port, wanted.site, wanted.priority, wanted.nofailover)
+    )
+
+
 def synced_with_spec(record: Record, spec: ClusterSpec) -> Change | None:
     """New members join without an incarnation; addresses and preferences follow. Nobody is removed while a
     rule, or a prior without a bound, names it (R13), nor the primary."""
@@ -46,16 +55,17 @@ def synced_with_spec(record: Record, spec: ClusterSpec) -> Change | None:
             else:
                 changes.append(f"{member.name} left")
             continue
-        fresh = from_spec(wanted)
+        if _agrees(member, wanted):
+            members.append(member)
+            continue
         synced = replace(
-            fresh,
+            from_spec(wanted),
             number=member.number,
             incarnation=member.incarnation,
             rebuild=member.rebuild,
             rebuild_empty=member.rebuild_empty,
         )
-        if synced != member:
-            changes.append(f"{member.name} changed")
+        changes.append(f"{member.name} changed")
         members.append(synced)
     known = {member.name for member in record.members}
     for wanted in spec.members:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import MappingProxyType
-from typing import assert_never
+from typing import Any, assert_never
 
 from common.facts import Facts, PostgresState, WriteState
 from common.ids import ClusterName
@@ -26,7 +26,7 @@ def observe(view: ClusterView, event: events.Event) -> ClusterView:
         view = replace(view, listening_since=event.at)
     match event:
         case events.BeatHeard():
-            return _beat(view, event.at, event.beat)
+            return _beat(view, event.at, event.beat, event.merged)
         case events.FactsHeard():
             return _facts(view, event.at, event.facts)
         case events.StreamLost() | events.Tick():
@@ -59,8 +59,10 @@ def observe(view: ClusterView, event: events.Event) -> ClusterView:
             assert_never(unknown)
 
 
-def _beat(view: ClusterView, at: Instant, beat: events.Beat) -> ClusterView:
+def _beat(view: ClusterView, at: Instant, beat: events.Beat, merged: int) -> ClusterView:
     member = view.member(beat.member)
+    if beat.boot_id == member.boot_id and beat.sequence < member.sequence:
+        return view  # overtaken on its way: what it says is not true any more
     known = member.facts
     if known is None or known.incarnation != beat.incarnation:
         known = Facts(
@@ -88,40 +90,47 @@ def _beat(view: ClusterView, at: Instant, beat: events.Beat) -> ClusterView:
     )
     gap_us, deviation_us = member.gap_us, member.gap_deviation_us
     if member.heard_at is not None and 0 < at - member.heard_at < _GAP_OUTLIER_US:
-        gap_us, deviation_us = with_gap(gap_us, deviation_us, at - member.heard_at)
+        # The beats' own rhythm, not that of the loop which looks at the newest of several.
+        gap_us, deviation_us = with_gap(gap_us, deviation_us, (at - member.heard_at) // merged)
     return _heard(
-        view, replace(member, boot_id=beat.boot_id, gap_us=gap_us, gap_deviation_us=deviation_us), at, facts
+        view,
+        member,
+        at,
+        facts,
+        boot_id=beat.boot_id,
+        sequence=beat.sequence,
+        gap_us=gap_us,
+        gap_deviation_us=deviation_us,
     )
 
 
 def _facts(view: ClusterView, at: Instant, facts: Facts) -> ClusterView:
-    return _heard(view, replace(view.member(facts.member), facts_at=at), at, facts)
+    return _heard(view, view.member(facts.member), at, facts, facts_at=at)
 
 
-def _heard(view: ClusterView, member: MemberView, at: Instant, facts: Facts) -> ClusterView:
-    epoch = facts.obeyed.epoch
+def _heard(view: ClusterView, member: MemberView, at: Instant, facts: Facts, **changed: Any) -> ClusterView:
+    """`changed`: what else is new of the member. One copy of it, and one of the view: every beat comes through."""
+    stalled_since: Instant | None = None
     if facts.postgres is PostgresState.PRIMARY:
-        streaming = {p.application_name: at for p in facts.peers if p.state == "streaming"}
-        member = replace(
-            member,
-            seen_primary_epoch=max(member.seen_primary_epoch, epoch),
-            streaming_at=MappingProxyType({**member.streaming_at, **streaming})
-            if member.facts_at == at
-            else member.streaming_at,
-        )
-    stalled = facts.postgres is PostgresState.PRIMARY and facts.write_state is WriteState.STALLED
-    since = at if member.stalled_since is None else member.stalled_since
+        changed["seen_primary_epoch"] = max(member.seen_primary_epoch, facts.obeyed.epoch)
+        if changed.get("facts_at", member.facts_at) == at:
+            streaming = {p.application_name: at for p in facts.peers if p.state == "streaming"}
+            changed["streaming_at"] = MappingProxyType({**member.streaming_at, **streaming})
+        if facts.write_state is WriteState.STALLED:
+            stalled_since = at if member.stalled_since is None else member.stalled_since
     member = replace(
         member,
         facts=facts,
         heard_at=at,
         writes=_writes(member.writes, at, facts),
-        stalled_since=since if stalled else None,
+        stalled_since=stalled_since,
+        **changed,
     )
     suspicion = view.suspicion
     if suspicion is not None and suspicion.member == facts.member:
         suspicion = None  # it spoke
-    return replace(view.with_member(member), suspicion=suspicion)
+    members = MappingProxyType({**view.members, member.name: member})
+    return replace(view, members=members, suspicion=suspicion)
 
 
 def _writes(writes: Writes, at: Instant, facts: Facts) -> Writes:

@@ -26,6 +26,7 @@ from orchestrator.core.rule_change import (
     begun,
     finished,
     first_write_is_near,
+    never_ends,
     open_for_long,
     settled,
     turned_back,
@@ -209,6 +210,13 @@ def _housekeeping(
     record: Record, view: ClusterView, spec: ClusterSpec, now: Instant, profile: Profile, finding: Finding
 ) -> Move:
     """Everything that can be written in one go; at most one change of the rule."""
+    stuck = never_ends(record, view, now)
+    if stuck is not None:
+        within = reach(record, view, now, profile)
+        if within.why_not:
+            return Move((*finding.because, stuck, *within.why_not))
+        story = Story(record.epoch + 1, "sealing", stuck.text, member=record.primary)
+        return Move((stuck,), leave(record, Operation("", "automatic", str(stuck.reason))), (story,))
     reasons: list[Because] = list(finding.because)
     stories: list[Effect] = []
     at = record

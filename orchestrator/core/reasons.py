@@ -49,6 +49,7 @@ class Reason(StrEnum):
     RULE_CHANGE_BEGUN = "rule_change_begun"
     RULE_CHANGE_AWAITED = "rule_change_awaited"
     RULE_CHANGE_TURNED_BACK = "rule_change_turned_back"
+    RULE_CHANGE_NEVER_ENDS = "rule_change_never_ends"
     RULE_CHANGE_FINISHED = "rule_change_finished"
     LAST_VOTER_LOST = "last_voter_lost"
     STRICT_WAITS = "strict_waits"

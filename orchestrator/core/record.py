@@ -129,7 +129,10 @@ class Record:
         return self.rules[0]
 
     def member(self, name: MemberName | None) -> MemberRecord | None:
-        return next((m for m in self.members if m.name == name), None)
+        for member in self.members:
+            if member.name == name:
+                return member
+        return None
 
     def the(self, name: MemberName) -> MemberRecord:
         """A member that must be there; raises KeyError otherwise."""

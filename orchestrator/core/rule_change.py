@@ -99,6 +99,22 @@ def turned_back(record: Record, view: ClusterView, now: Instant, profile: Profil
     )
 
 
+def never_ends(record: Record, view: ClusterView, now: Instant) -> Because | None:
+    """So many incarnations that an open change names are gone for good (R13) that neither rule can be met again.
+
+    It can't be finished and is never dropped (R6), and all commits wait; only another epoch ends that.
+    """
+    if record.target is None or primary_answers(record, view, now) is None:
+        return None
+    known = {member.voter for member in record.members}
+    if any(len(known & set(rule.voters)) >= rule.k for rule in record.rules):
+        return None
+    gone = sorted({voter for rule in record.rules for voter in rule.voters} - known)
+    rules = " nor ".join(map(str, record.rules))
+    text = f"neither {rules} can be met again: {', '.join(map(str, gone))} lost what they had"
+    return Because(Reason.RULE_CHANGE_NEVER_ENDS, record.primary, text)
+
+
 def open_for_long(record: Record, view: ClusterView, now: Instant, profile: Profile) -> Because | None:
     """A change is never dropped (R6). One that nobody can finish, nor turn back, must say for whom it waits."""
     open_ms = elapsed_ms(since=view.change_since, now=now)

@@ -72,6 +72,9 @@ REASONS: Mapping[Reason, str] = MappingProxyType(
             "If it lasts, bring a voter of the new rule back."
         ),
         Reason.RULE_CHANGE_TURNED_BACK: "The new rule can't be met any more: the same steps lead back to the old one.",
+        Reason.RULE_CHANGE_NEVER_ENDS: (
+            "So many members lost what they had that neither rule of an open change can be met again: the epoch is left."
+        ),
         Reason.RULE_CHANGE_FINISHED: "The new rule is in force, and its voters have everything that came before.",
         Reason.LAST_VOTER_LOST: (
             "No voter streams any more: the primary goes on alone (solo), and nobody could replace it. "

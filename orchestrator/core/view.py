@@ -43,6 +43,8 @@ class MemberView:
     facts_at: Instant | None = None
     """A whole report came."""
     boot_id: int = 0
+    sequence: int = 0
+    """Of the newest beat of that boot."""
     gap_us: int = 0
     """Smoothed time between beats, plus four times its smoothed deviation is the adaptive threshold."""
     gap_deviation_us: int = 0

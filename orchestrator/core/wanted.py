@@ -58,6 +58,7 @@ def wanted_rule(
         return None
     current = record.rule
     streaming = set(streaming_voters(record, primary))
+    # One that became nofailover, or is about to leave, goes although it streams (R3).
     may_vote = {member.voter for member in record.members if not member.nofailover}
     kept = {
         voter

@@ -36,6 +36,11 @@ class Inbox:
     def depth(self) -> int:
         return len(self._items)
 
+    @property
+    def is_awake(self) -> bool:
+        """Something matters enough not to wait for the tick."""
+        return self._awake.is_set()
+
     def put(self, cluster: ClusterName, event: Event) -> bool:
         """False: there was no room, and the event is lost (counted)."""
         key: Hashable
@@ -50,8 +55,11 @@ class Inbox:
                 self._others += 1
                 key = self._others
                 at_once = True
-        if self._items.pop(key, None) is not None:
+        before = self._items.pop(key, None)
+        if before is not None:
             self._counted("superseded")
+            if isinstance(event, BeatHeard) and isinstance(before[1], BeatHeard):
+                event = _merged(before[1], event)
         elif len(self._items) >= self._room:
             self._counted("dropped")
             return False
@@ -105,3 +113,10 @@ class Inbox:
         before = self._last.get((cluster, beat.member))
         self._last[cluster, beat.member] = said
         return said != before
+
+
+def _merged(before: BeatHeard, came: BeatHeard) -> BeatHeard:
+    """The one that was sent last: datagrams come out of order."""
+    overtaken = came.beat.boot_id == before.beat.boot_id and came.beat.sequence < before.beat.sequence
+    newest = before if overtaken else came
+    return BeatHeard(newest.at, newest.beat, before.merged + came.merged)

@@ -9,13 +9,14 @@ import pytest
 
 from common.assignment import Version
 from common.facts import Peer, PostgresState, Promotion, RuleConfirmation
+from common.ids import MemberName
 from common.lsn import ZERO, Lsn
 from common.rule import SOLO
 from common.timebase import before_ms
 from orchestrator.core.priors import appended
 from orchestrator.core.reasons import Reason
 from orchestrator.core.record import Record
-from orchestrator.core.rule_change import Waits, begun, finished, settled, turned_back
+from orchestrator.core.rule_change import Waits, begun, finished, never_ends, settled, turned_back
 from orchestrator.core.spec import STRICT
 from orchestrator.core.view import ClusterView, MemberView
 from tests.core.builders import NOW, POLICY, any_of, heard, member, record, view
@@ -94,6 +95,19 @@ def test_a_change_whose_new_voters_went_away_is_turned_back_and_never_dropped() 
     assert back[0].rules == onto_c.rules
     assert turned_back(onto_c, view(_primary("b", "c"), of=onto_c), NOW, POLICY) is None
     assert turned_back(onto_c, view(_primary(), of=onto_c), NOW, POLICY) is None
+
+
+def test_a_change_between_rules_that_name_too_many_lost_incarnations_never_ends() -> None:
+    change = record(rules=(any_of(2, "b", "c"), any_of(1, "b")), target=any_of(1, "b"))
+    seen = view(_primary("c"), of=change)
+    assert never_ends(change, seen, NOW) is None
+    member = change.the(MemberName("b"))
+    lost = change.with_member(replace(member, number=member.number + 1))
+    because = never_ends(lost, seen, NOW)
+    assert because is not None
+    assert because.text.endswith("b.1 lost what they had")
+    to_solo = replace(lost, rules=(lost.rule, SOLO), target=SOLO)
+    assert never_ends(to_solo, seen, NOW) is None
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,18 @@ from typing import Any
 import pytest
 
 from common.facts import PostgresState
+from common.profile import DEFAULT
 from orchestrator.core.events import BeatHeard, StreamLost, Tick
+from orchestrator.core.liveness import threshold_ms
+from orchestrator.core.observe import observe
+from orchestrator.core.view import ClusterView
 from orchestrator.shell.inbox import Inbox
 from tests.orchestrator.beats import beat
 from tests.orchestrator.fakes import SHOP, A, HandClock
 
 
 def is_awake(inbox: Inbox) -> bool:
-    return inbox._awake.is_set()
+    return inbox.is_awake
 
 
 def test_the_newest_beat_of_a_member_replaces_the_one_before() -> None:
@@ -28,6 +32,36 @@ def test_the_newest_beat_of_a_member_replaces_the_one_before() -> None:
     heard = [(event.beat.member, event.beat.sequence) for _, event in items if isinstance(event, BeatHeard)]
     assert heard == [("a", 3), ("b", 1)]
     assert lost == ["superseded", "superseded"]
+
+
+def test_beats_that_were_merged_do_not_look_like_slow_ones() -> None:
+    """Else the loop's own rhythm would be measured, and a calm primary be suspected as late as its profile lets."""
+    clock = HandClock()
+    inbox, view = Inbox(clock), ClusterView()
+    for sequence in range(1, 61):
+        inbox.put(SHOP, BeatHeard(clock.now(), beat(sequence=sequence)))
+        if sequence % 3 == 0:
+            for _, event in inbox.drain()[0]:
+                view = observe(view, event)
+        clock.forward_ms(100)
+    limit_ms = threshold_ms(view.member(A), DEFAULT, expected_every_ms=DEFAULT.beat_primary_every_ms)
+    assert limit_ms == DEFAULT.suspect_floor_ms
+
+
+def test_a_beat_that_was_overtaken_says_nothing() -> None:
+    """Datagrams come out of order: what was sent before the postmaster died must not bring it back to life."""
+    clock = HandClock()
+    inbox, view = Inbox(clock), ClusterView()
+    inbox.put(SHOP, BeatHeard(clock.now(), beat(sequence=7, postmaster_alive=False)))
+    inbox.put(SHOP, BeatHeard(clock.now(), beat(sequence=6)))
+    for _, event in inbox.drain()[0]:
+        view = observe(view, event)
+    inbox.put(SHOP, BeatHeard(clock.now(), beat(sequence=5)))
+    for _, event in inbox.drain()[0]:
+        view = observe(view, event)
+    facts = view.member(A).facts
+    assert facts is not None
+    assert not facts.postmaster_alive
 
 
 def test_a_beat_that_says_nothing_new_waits_for_the_tick() -> None:

@@ -10,7 +10,8 @@ from agents.core import steps as st
 from common.facts import PostgresState, RuleConfirmation
 from common.ids import IncarnationId, parse_slot_name
 from common.lsn import Lsn
-from tests.simulator.model_parts import Conf
+from tests.simulator.model_copy import begin_copy
+from tests.simulator.model_parts import PLACEHOLDER, RECORD, Conf, HistoryFile
 from tests.simulator.model_postgres import Postgres
 
 if TYPE_CHECKING:
@@ -22,47 +23,128 @@ _TAKES_US: Mapping[type[st.Step], tuple[int, int]] = {
     st.Look: (200, 2_000),
     st.Store: (500, 3_000),
     st.WriteSettings: (1_000, 4_000),
-    st.StartStandby: (80_000, 300_000),
-    st.StartPrimary: (80_000, 300_000),
     st.Checkpoint: (1_000, 200_000),
     st.StopPostgres: (5_000, 120_000),
     st.EndReceivers: (500, 6_000),
     st.MeasureEnd: (1_000, 6_000),
-    st.Rewind: (200_000, 1_500_000),
-    st.Clone: (300_000, 2_500_000),
     st.Initdb: (300_000, 900_000),
-    st.PromotePostgres: (1_000, 3_000),
 }
+MAY_BE_CUT_OFF = (
+    st.AwaitReplay,
+    st.Checkpoint,
+    st.Clone,
+    st.Rewind,
+    st.StartStandby,
+    st.StartPrimary,
+    st.Pause,
+    st.SeeCommitWait,
+    st.PromotePostgres,
+    st.Initdb,
+)
+"""agents/driver.py: what a seal or a promotion does not wait for."""
+_WRITES = (
+    st.Store,
+    st.WriteSettings,
+    st.WriteMarker,
+    st.PlaceHistories,
+    st.PlantPlaceholders,
+    st.RemoveHistories,
+)
+_POLL_US = 1_000
 
 
 def perform(agent: Agent, step: st.Step) -> tuple[int, Act]:
     """(microseconds until it is done, what to do then)."""
-    if isinstance(step, st.Pause):
-        return step.pause_ms * 1_000, lambda: None
-    if isinstance(step, st.PromotePostgres):
-        return _promotion(agent, step)
+    own_us = agent.host.clock.world_us
+    match step:
+        case st.Pause(pause_ms):
+            return own_us(pause_ms * 1_000), lambda: None
+        case st.PromotePostgres(within_ms):
+            return _promotion(agent, own_us(within_ms * 1_000))
+        case st.StartStandby():
+            return _start(agent, as_primary=False)
+        case st.StartPrimary():
+            return _start(agent, as_primary=True)
+        case st.Rewind() | st.Clone():
+            return begin_copy(agent, step)
+        case st.AwaitReplay(replayed_lsn, within_ms):
+            return _replay(agent, replayed_lsn, own_us(within_ms * 1_000))
     low, high = _TAKES_US.get(type(step), (100, 2_000))
-    return agent.world.between(low, high), lambda: _act(agent, step)
+    takes_us = agent.world.between(low, high)
+    if isinstance(step, _WRITES):
+        takes_us += agent.disk_hangs_us
+    return takes_us, lambda: _act(agent, step)
 
 
-def _promotion(agent: Agent, step: st.PromotePostgres) -> tuple[int, Act]:
-    """Signalled now; looked at when the longest it may take has passed."""
-    pg = agent.postgres
-    pg.promote(lambda: None)
+def _refuse_to_start(agent: Agent) -> object:
+    raise st.StepFailed(f"PostgreSQL does not start: {agent.unstartable}")
+
+
+def _promotion(agent: Agent, within_us: int) -> tuple[int, Act]:
+    """Signalled now, and looked at again and again; goes on by itself if nobody looks any more."""
+    pg, run = agent.postgres, agent.postgres.run
+    took_us = pg.promote()
 
     def look() -> object:
-        if pg.state is not PostgresState.PRIMARY:
+        if pg.run != run or pg.state is not PostgresState.PRIMARY:
             raise st.StepFailed("not promoted in time")
         return st.Promoted(pg.timeline, pg.history[-1].switch_lsn)
 
-    return agent.world.between(60_000, 70_000), look
+    return min(took_us + _POLL_US, within_us), look
+
+
+def _replay(agent: Agent, replayed_lsn: int, within_us: int) -> tuple[int, Act]:
+    """A reload wakes the startup process; what holds it for longer is waited for, within the time."""
+    pg = agent.postgres
+    takes_us = agent.world.between(100, 2_000)
+    if within_us:
+        pg.resume_replay("unread")
+    if pg.held_by in ("slow", "conflict", "paused"):
+        takes_us = max(takes_us, min(pg.held_until - agent.world.now_us + _POLL_US, within_us))
+    return takes_us, lambda: pg.running and pg.replayed_end >= replayed_lsn
+
+
+def _start(agent: Agent, *, as_primary: bool) -> tuple[int, Act]:
+    """What must be durable before is done now; the start itself goes on also without this agent."""
+    pg = agent.postgres
+    takes_us = agent.world.between(80_000, 300_000)
+    if agent.unstartable and not pg.running:
+        return takes_us, lambda: _refuse_to_start(agent)
+    if pg.state in (PostgresState.STOPPED, PostgresState.DYING):
+        agent.generation += 1
+        agent.prober.shut()
+        if pg.state is PostgresState.STOPPED:
+            if as_primary:
+                pg.conf.closed = True
+                pg.standby_signal = False
+            else:
+                pg.standby_signal = True  # before every start that is not as primary (R8)
+                _remove_trailing_placeholders(pg)
+            pg.begin_start(takes_us - 1_000)
+
+    def started() -> object:
+        wanted = PostgresState.PRIMARY if as_primary else PostgresState.STANDBY
+        if pg.state is not wanted:
+            raise st.StepFailed(f"PostgreSQL did not come up as {wanted}: it is {pg.state}")
+        agent.prober.wake()
+        return None
+
+    return takes_us, started
+
+
+def _remove_trailing_placeholders(pg: Postgres) -> None:
+    """Those above the own timeline with nothing real above them (V2)."""
+    newest = pg.newest_timeline()
+    while newest > pg.timeline and pg.histories[newest].placeholder:
+        del pg.histories[newest]
+        newest -= 1
 
 
 def _act(agent: Agent, step: st.Step) -> object:  # noqa: C901 - a table, one row for each step
     pg, world = agent.postgres, agent.world
     match step:
         case st.Look():
-            return _sight(agent, pg)
+            return sight_of(agent)
         case st.Store(changes):
             changed: dict[str, Any] = dict(changes)
             agent.store(replace(agent.state, **changed))
@@ -84,7 +166,7 @@ def _act(agent: Agent, step: st.Step) -> object:  # noqa: C901 - a table, one ro
         case st.WriteSettings(rule, stream, closed):
             closed_now = pg.conf.closed if closed is None else closed
             if closed is True:
-                agent.open = False
+                agent.generation += 1
             conf = Conf(rule, closed=closed_now)
             if stream is not None:
                 upstream = stream.upstream
@@ -100,32 +182,26 @@ def _act(agent: Agent, step: st.Step) -> object:  # noqa: C901 - a table, one ro
             pg.write_settings(conf)
             return None
         case st.EndReceivers():
-            pg.end_receivers()
+            pg.end_receiver()
             return None
         case st.EndClients():
+            pg.resume_replay("paused", "conflict")
             return None
         case st.Checkpoint():
             _need(pg, PostgresState.PRIMARY)
+            pg.checkpoint()
             return None
         case st.StopPostgres(clean):
-            was = pg.state
-            if pg.running:
+            agent.generation += 1
+            if pg.anything_left:
+                agent.host.on_stopped(agent)
                 pg.stop(clean=clean)
-                if was is PostgresState.PRIMARY:
-                    agent.open = False
-            return st.StopOutcome(clean=clean)
-        case st.StartStandby():
-            _start(agent, pg, as_primary=False)
-            return None
-        case st.StartPrimary():
-            _start(agent, pg, as_primary=True)
-            return None
+            agent.prober.shut()
+            return st.StopOutcome(clean=pg.clean)
         case st.MeasureEnd():
-            return _measure(agent, pg)
-        case st.AwaitReplay(replayed_lsn):
-            return pg.running and pg.end >= replayed_lsn
+            return _measure(pg)
         case st.Reached(position):
-            return pg.timeline == position.timeline and pg.end >= position.end_lsn
+            return pg.timeline == position.timeline and pg.readable_end >= position.end_lsn
         case st.Initdb():
             if pg.state is not PostgresState.ABSENT:
                 raise st.StepFailed("not empty")
@@ -137,14 +213,6 @@ def _act(agent: Agent, step: st.Step) -> object:  # noqa: C901 - a table, one ro
         case st.WriteMarker(state):
             pg.marker = (state.system_identifier, state.member, state.incarnation)
             return None
-        case st.Rewind(upstream) | st.Clone(upstream):
-            if isinstance(step, st.Rewind) and agent.rewind_fails:
-                raise st.StepFailed("pg_rewind found no common ground")
-            source = pg.find(upstream.member)
-            if source is None or source.state is not PostgresState.PRIMARY:
-                raise st.StepFailed("the source does not answer")
-            pg.copy_from(source)
-            return None
     return _act_on_timelines_and_rules(agent, pg, step)
 
 
@@ -152,7 +220,7 @@ def _act_on_timelines_and_rules(agent: Agent, pg: Postgres, step: st.Step) -> ob
     match step:
         case st.ListHistories(above):
             return tuple(
-                st.HistoryFile(t, f[0], None if f[0] else Lsn(f[1]))
+                st.HistoryFile(t, f.placeholder, None if f.placeholder else Lsn(f.fork))
                 for t, f in sorted(pg.histories.items())
                 if t > above
             )
@@ -162,14 +230,15 @@ def _act_on_timelines_and_rules(agent: Agent, pg: Postgres, step: st.Step) -> ob
             return None
         case st.PlantPlaceholders(_, timelines):
             for t in timelines:
-                pg.histories[t] = (True, 0)
+                pg.histories[t] = PLACEHOLDER
             return None
         case st.PlaceHistories(timeline, history):
             if timeline > 1:
-                pg.histories.setdefault(timeline, (False, history[-1].switch_lsn))
-                real = {s.timeline: s.switch_lsn for s in history}
+                pg.histories.setdefault(timeline, HistoryFile(False, history))
                 for t in range(timeline - 1, 1, -1):
-                    pg.histories.setdefault(t, (t not in real, real.get(t, 0)))
+                    below = tuple(step for step in history if step.timeline < t)
+                    real = any(step.timeline == t for step in history)
+                    pg.histories.setdefault(t, HistoryFile(False, below) if real else PLACEHOLDER)
             return None
         case st.MakeSlots(slots, epoch):
             if slots:
@@ -181,14 +250,16 @@ def _act_on_timelines_and_rules(agent: Agent, pg: Postgres, step: st.Step) -> ob
             return None
         case st.LocalCommit():
             _need(pg, PostgresState.PRIMARY)
+            _need_disk(pg)
             entry = pg.local_commit()
-            agent.world.after(agent.world.between(100, 5_000), agent.probe_now)
+            agent.prober.wake()
             return Lsn(entry.end)
         case st.SeeRule():
             _need_running(pg)
             return pg.loaded_rule
         case st.SeeCommitWait():
             _need(pg, PostgresState.PRIMARY)
+            _need_disk(pg)
             pg.commit(0, lambda: None)
             return pg.waits
         case st.ListWalsenders():
@@ -198,8 +269,7 @@ def _act_on_timelines_and_rules(agent: Agent, pg: Postgres, step: st.Step) -> ob
             )
         case st.EndWalsender(pid):
             for sender in [s for s in pg.senders if s.pid == pid]:
-                pg._drop(sender)
-                sender.follower._refused(sender)
+                pg.end_walsender(sender)
             return None
         case st.InsertPosition():
             _need(pg, PostgresState.PRIMARY)
@@ -217,8 +287,8 @@ def _need_running(pg: Postgres) -> None:
         raise st.StepFailed("PostgreSQL is down")
 
 
-def _sight(agent: Agent, pg: Postgres) -> st.Sight:
-    state = agent.state
+def sight_of(agent: Agent) -> st.Sight:
+    pg, state = agent.postgres, agent.state
     return st.Sight(
         postgres=pg.state,
         system_identifier=pg.system_identifier,
@@ -226,7 +296,7 @@ def _sight(agent: Agent, pg: Postgres) -> st.Sight:
         timeline=pg.timeline,
         history=pg.history,
         flushed_lsn=Lsn(pg.flushed_end),
-        replayed_lsn=Lsn(pg.flushed_end),
+        replayed_lsn=Lsn(pg.replayed_end),
         clean_shutdown=pg.clean,
         was_primary=not pg.standby_signal,
         settings_rule=pg.conf.rule,
@@ -235,30 +305,18 @@ def _sight(agent: Agent, pg: Postgres) -> st.Sight:
     )
 
 
-def _start(agent: Agent, pg: Postgres, *, as_primary: bool) -> None:
-    if pg.state in (PostgresState.ABSENT, PostgresState.HALF):
-        raise st.StepFailed("no data directory")
-    if pg.running:
-        return
-    if agent.unstartable:
-        raise st.StepFailed(f"PostgreSQL does not start: {agent.unstartable}")
-    if not as_primary:
-        trailing = pg.timeline + 1
-        while pg.histories.get(trailing, (False, 0))[0]:
-            trailing += 1
-        if trailing not in pg.histories:
-            for t in range(pg.timeline + 1, trailing):
-                del pg.histories[t]
-    pg.start(as_primary=as_primary)
-    agent.open = False
-    agent.started_at = agent.world.now
-    agent.write_pending_since = None
+def _need_disk(pg: Postgres) -> None:
+    if pg.world.now_us < pg.stalled_until:
+        raise st.StepFailed("PostgreSQL did not answer in time")
+    if pg.full:
+        pg.panic()
+        raise st.StepFailed("PostgreSQL went down")
 
 
-def _measure(agent: Agent, pg: Postgres) -> st.EndOfWal:
-    flushed = Lsn(pg.end) if pg.state is PostgresState.STANDBY else None
-    beyond = None
-    if flushed is not None and agent.world.chance(150):
-        flushed, beyond = Lsn(pg.end + 40), Lsn(pg.end + 128)  # half a record was received
-        agent.world.count("torn ends")
-    return st.EndOfWal(pg.timeline, Lsn(pg.end), flushed, beyond)
+def _measure(pg: Postgres) -> st.EndOfWal:
+    """The scan, from what was replayed; with how far it was flushed, if the server was not restarted since."""
+    end = pg.readable_end
+    if pg.state is not PostgresState.STANDBY:
+        return st.EndOfWal(pg.timeline, Lsn(end), None, Lsn(end + RECORD) if end < pg.end else None)
+    beyond = Lsn(end + RECORD) if pg.half_record or end < pg.end else None
+    return st.EndOfWal(pg.timeline, Lsn(end), Lsn(pg.reported_flush), beyond)

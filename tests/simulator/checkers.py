@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from common.assignment import Version
@@ -12,6 +13,7 @@ from tests.simulator.model_parts import Entry, Walsender, is_prefix
 from tests.simulator.model_postgres import Postgres
 
 if TYPE_CHECKING:
+    from tests.simulator.checkers_seals import SealCheckers
     from tests.simulator.fleet import Fleet
     from tests.simulator.model_agent import Agent
 
@@ -29,6 +31,8 @@ class Checkers:
         """epoch → who, its timeline, its log at the switch point."""
         self.timelines: dict[int, str] = {}
         self.client_rows = 0
+        self.seals: SealCheckers
+        self.on_promoted: Callable[[Postgres], None] = lambda server: None
         self.obeyed: dict[str, Version] = {}
         """The highest pair that each agent was seen to have obeyed."""
 
@@ -40,19 +44,40 @@ class Checkers:
 
     # I1, I2
 
-    def client_commit(self, server: Postgres, row: int) -> None:
+    def client_commit(self, server: Postgres, row: int) -> Entry | None:
         entry = server.commit(row, lambda: self._acknowledged(server, entry))
+        return entry
 
     def _acknowledged(self, server: Postgres, entry: Entry | None) -> None:
         assert entry is not None
         self.client_rows += 1
+        self.fleet.truth.acknowledged(server.member, server.timeline, entry)
         for other, (who, _, log) in self.promotions.items():
             if self._timeline_epoch(entry.timeline) < other and not self._has(log, entry):
                 raise Violation(
                     f"I2/I1: row {entry.content} acknowledged by {server.member}, "
                     f"lacking at {who} in epoch {other}"
                 )
-        self.acknowledged.append((self._timeline_epoch(entry.timeline), entry))
+        owner = self.timelines.get(entry.timeline, server.member)
+        if owner != server.member:
+            raise Violation(f"I3: {server.member} acknowledges on timeline {entry.timeline} of {owner}")
+        epoch = self._timeline_epoch(entry.timeline)
+        self.acknowledged.append((epoch, entry))
+        self.seals.acknowledged(server, epoch, entry)
+
+    def opened(self, server: Postgres) -> None:
+        """R8: what a start found in its log is shown to clients now, as if it had been acknowledged; and all
+        that was acknowledged before must be there, also where the old primary itself goes on."""
+        own = self._timeline_epoch(server.timeline)
+        for epoch, entry in self.acknowledged:
+            if epoch <= own and not self._has(server.log, entry):
+                raise Violation(
+                    f"I1: row {entry.content} of epoch {epoch} lacks at {server.member}, which opens"
+                )
+        index = (server.end_of_recovery - 128) // 128 - 1
+        if 0 <= index < len(server.log):
+            self.client_rows -= 1
+            self._acknowledged(server, server.log[index])
 
     def _timeline_epoch(self, timeline: int) -> int:
         for epoch, (_, own, _) in self.promotions.items():
@@ -68,6 +93,11 @@ class Checkers:
     def _promoted(self, server: Postgres) -> None:
         agent = self.fleet.agents[server.member]
         epoch = agent.state.promotion_told
+        seal = agent.state.seal
+        if seal is not None and seal.epoch > epoch and seal.incarnation == agent.state.incarnation:
+            raise Violation(
+                f"I3: {server.member} is sealed for {seal.epoch}, and is promoted for {epoch} after that"
+            )
         log = list(server.log)
         record = self.fleet.etcd.record
         if epoch in self.promotions:
@@ -87,6 +117,7 @@ class Checkers:
                     f"I1: row {entry.content}, acknowledged in epoch {acked_epoch}, "
                     f"lacks at {server.member} in {epoch}"
                 )
+        self.on_promoted(server)
         self.fleet.world.count("promotions")
         self.fleet.world.note(f"{server.member} is promoted in epoch {epoch} to timeline {server.timeline}")
 
@@ -94,8 +125,8 @@ class Checkers:
 
     def _counted(self, server: Postgres, entry: Entry, counted: list[Walsender]) -> None:
         for sender in counted:
-            if self._has(sender.follower.log, entry):
-                continue
+            if self._has(sender.follower.log, entry) or sender.disk != sender.follower.disks:
+                continue  # or a disk that had it was lost while its word was under way
             epoch = self._timeline_epoch(entry.timeline)
             if any(e > epoch and self._has(log, entry) for e, (_, _, log) in self.promotions.items()):
                 continue  # it is in what came later: I2 covers it
@@ -109,6 +140,7 @@ class Checkers:
         if facts.obeyed < before:
             raise Violation(f"I9: {agent.name} had obeyed {before}, and is at {facts.obeyed} after a restart")
         self.obeyed[agent.name] = facts.obeyed
+        self.seals.reported(facts)
 
     def forgot(self, member: str) -> None:
         self.obeyed.pop(member, None)
@@ -118,6 +150,9 @@ class Checkers:
     def _rebuilt(self, server: Postgres) -> None:
         record = self.fleet.etcd.record
         known = None if record is None else record.member(MemberName(server.member))
+        if self.fleet.etcd.went_back:
+            return  # what stands in etcd is not what the rebuild was allowed by
+        self.fleet.truth.rebuilt(server)
         if record is None or known is None or server.state is PostgresState.ABSENT:
             return
         same = self.fleet.agents[server.member].state.incarnation == known.incarnation
@@ -147,6 +182,7 @@ class Checkers:
 
     def saved(self, old: Record | None, new: Record) -> None:
         world = self.fleet.world
+        self.seals.saved(new)
         world.note(
             f"record {new.epoch} {new.phase} rules={[str(r) for r in new.rules]} target={new.target} "
             f"prior={len(new.prior)}"
@@ -160,7 +196,7 @@ class Checkers:
 
     def after_each(self) -> None:
         record = self.fleet.etcd.record
-        if record is None:
+        if record is None or self.fleet.etcd.went_back:
             return
         for name, agent in self.fleet.agents.items():
             if agent.durable is not None and agent.durable.obeyed.epoch > record.epoch:
@@ -178,6 +214,9 @@ class Checkers:
         if server.state is not PostgresState.PRIMARY or agent.state.obeyed.epoch != record.epoch:
             return
         allowed = {rule.synchronous_standby_names(record.epoch) for rule in record.rules}
+        went_back = agent.state.obeyed > Version(record.epoch, self.fleet.etcd.record_revision)  # R14
+        if not went_back and not server.waits and all(rule.waits for rule in record.rules):
+            raise Violation(f"I10: commits at {record.primary} wait for nobody, the record lists {allowed}")
         for sender in server.senders:
             self._rule_of(sender, allowed, record)
 

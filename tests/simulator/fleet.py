@@ -1,55 +1,106 @@
-"""A simulated fleet: one cluster, its control node, its clients; faults with one call each."""
+"""A simulated fleet: one cluster, its control nodes, etcd, DNS, its clients; faults with one call each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from agents.core.obey import Obeyed, RefusedOrder, consider
-from common.assignment import Assignment
-from common.facts import Facts, PostgresState
+from common.assignment import Assignment, Version
+from common.facts import NO_VERSION, PostgresState
 from common.ids import ClusterName, MemberName
 from common.profile import DEFAULT, Profile
 from orchestrator.core import events as ev
 from orchestrator.core.events import ProbeAnswer
 from orchestrator.core.record import Record
-from orchestrator.core.spec import ClusterSpec, MemberSpec
+from orchestrator.core.spec import STRICT, TO_SOLO, ClusterSpec, MemberSpec
 from orchestrator.core.stories import is_whole
+from tests.simulator.check_control import ControlCheckers
+from tests.simulator.check_outage import Failovers
 from tests.simulator.checkers import Checkers
+from tests.simulator.checkers_host import HostCheckers
+from tests.simulator.checkers_seals import SealCheckers
 from tests.simulator.model_agent import Agent
-from tests.simulator.model_control import Control, ModelEtcd
+from tests.simulator.model_control import Control
+from tests.simulator.model_etcd import Etcd
+from tests.simulator.model_link import Link
+from tests.simulator.model_names import NameServers
+from tests.simulator.model_network import DNS, ETCD, Network
 from tests.simulator.model_postgres import Postgres
+from tests.simulator.record_truth import RecordTruth
 from tests.simulator.world import World
+
+_LISTED_FOR_US = 10_000_000
+"""A control node that died is listed for so long."""
 
 
 class Fleet:
-    def __init__(self, seed: int, *, members: int = 3, k: int = 1, profile: Profile = DEFAULT) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        members: int = 3,
+        k: int = 1,
+        profile: Profile = DEFAULT,
+        controls: int = 1,
+        sites: int = 1,
+        strict: bool = False,
+    ) -> None:
         self.world = World(seed)
         self.profile = profile
         names = "abcdefg"[:members]
+        places = tuple(f"n{i + 1}" for i in range(controls))
+        self.sites = _sites(names, places, sites)
         self.spec = ClusterSpec(
             ClusterName("c1"),
             "db.example.",
-            tuple(MemberSpec(MemberName(n), f"host-{n}", (f"10.0.0.{i + 1}",)) for i, n in enumerate(names)),
+            tuple(
+                MemberSpec(MemberName(n), f"host-{n}", (f"10.0.0.{i + 1}",), site=self.sites[n])
+                for i, n in enumerate(names)
+            ),
             k=k,
             profile=profile.name,
+            when_last_voter_lost=STRICT if strict else TO_SOLO,
         )
-        self.etcd = ModelEtcd()
-        self.down: set[str] = set()
+        self.network = Network(self.world, self.sites, places)
+        self.down = self.network.off
         """Hosts that are off."""
-        self.cut: set[frozenset[str]] = set()
-        """Pairs that can't reach each other; "control" is the control node."""
-        self._said: dict[str, object] = {}
+        self.cut = self.network.cut
+        """Pairs that can't reach each other; "control" is every control node."""
+        self.lasts_until_us = 0
+        """Until then a fault needs time to come about: nothing is healed before."""
         self.on_saved: Callable[[Record | None, Record], None] = lambda old, new: None
         self._awaited: list[tuple[Callable[[Record], bool], Callable[[], None]]] = []
         self.sent: list[Assignment] = []
         self.checkers = Checkers(self)
+        self.truth = RecordTruth(self)
+        self.etcd = Etcd(self.world, self.network, self._saved)
+        self.control_checkers = ControlCheckers(self)
+        self.failovers = Failovers(self)
+        self.names = NameServers(self.world, self.network, self.control_checkers.named)
         self.postgres = {n: self._server(n) for n in names}
-        self.agents = {n: Agent(self.world, "c1", n, self.postgres[n], profile, self._heard) for n in names}
+        self.links: dict[str, Link] = {}
+        self.agents = {n: Agent(self.world, "c1", n, self.postgres[n], profile, self._report) for n in names}
         for name, agent in self.agents.items():
             agent.may_boot = lambda n=name: n not in self.down  # type: ignore[misc]
-        self.control = self._new_control()
+            agent.on_power_cut = lambda n=name: self.bounce_host(n)  # type: ignore[misc]
+            agent.send_beat = self._beat
+            self.links[name] = Link(self, agent)
+        self.host_checkers = HostCheckers(self)
+        self.checkers.seals = SealCheckers(self)
+        self.checkers.on_promoted = self.host_checkers.promoted
+        self.nodes = [Control(self, place) for place in places]
+        for node in self.nodes:
+            self.etcd.watchers.append(lambda n=node: self._notice(n))  # type: ignore[misc]
+        self._leader = self.nodes[0]
+        self._crown(self.nodes[0])
         self.next_row = 0
-        self.world.after_each = self.checkers.after_each
+        self._sessions: dict[str, int] = {}
+        """Where clients are connected, and to which run of it."""
+        self.world.after_each = self._check
+
+    def _check(self) -> None:
+        self.checkers.after_each()
+        self.host_checkers.after_each()
 
     def _server(self, name: str) -> Postgres:
         server = Postgres(self.world, name, lambda other: self._reach(name, other))
@@ -57,17 +108,14 @@ class Fleet:
         return server
 
     def _reach(self, a: str, b: str) -> Postgres | None:
-        if a in self.down or b in self.down or frozenset((a, b)) in self.cut:
-            return None
-        return self.postgres[b]
-
-    def _new_control(self) -> Control:
-        control = Control(self.world, self.etcd, self.spec, self._deliver, self._probe, self._saved)
-        control.lead()
-        return control
+        return self.postgres[b] if self.network.both_ways(a, b) else None
 
     def _saved(self, old: Record | None, new: Record) -> None:
         self.checkers.saved(old, new)
+        if not self.etcd.went_back:
+            self.truth.saved(old, new)
+        self.control_checkers.saved(old, new)
+        self.failovers.saved(old, new)
         self.on_saved(old, new)
         due = [entry for entry in self._awaited if entry[0](new)]
         for entry in due:
@@ -80,46 +128,89 @@ class Fleet:
 
     def heal(self) -> None:
         """No more faults: everything that is away comes back."""
-        self.cut.clear()
+        self.network.heal()
         self._awaited.clear()
         for name, server in self.postgres.items():
             server.stalled_until = 0
             agent = self.agents[name]
-            agent.fuse = 0
+            server.full = False
+            agent.fuse = agent.stalled_until = 0
             self.restart_host(name)
+            agent.host.heal()
             if not agent.alive:
                 agent.boot_up()
-        if not self.control.alive or not self.control.term:
-            self.replace_leader()
-        self.control.fail_after_save = self.control.fail_in_dispatch = 0
+        self.etcd.down_until_us = self.etcd.slow_until_us = 0
+        self.names.down_until_us = self.names.slow_until_us = 0
+        for node in self.nodes:
+            node.fail_after_save = node.fail_in_dispatch = 0
+            while node.frozen:
+                node.thaw()
+            node.start()
+
+    # Control nodes
+
+    @property
+    def control(self) -> Control:
+        """The present leader's control node: the one that etcd names, or the last one."""
+        if self.etcd.holder:
+            self._leader = self.node(self.etcd.holder)
+        return self._leader
+
+    def node(self, name: str) -> Control:
+        return self.nodes[int(name[1:]) - 1]
+
+    def present_nodes(self, but: str) -> tuple[str, ...]:
+        """As etcd lists them: one that died stands there for a while."""
+        now_us = self.world.now_us
+        return tuple(
+            n.name for n in self.nodes if n.name != but and (n.alive or now_us - n.died_us < _LISTED_FOR_US)
+        )
+
+    def _notice(self, node: Control) -> None:
+        term, as_of = self.etcd.term, self.etcd.revision
+        self.network.call(ETCD, node.place, lambda: node.receive(lambda: node.election.noticed(term, as_of)))
+
+    def _crown(self, node: Control) -> None:
+        """It wins the election at once."""
+        node.election.win(self.etcd.elect(node.name), node.now)
+
+    def replace_leader(self, *, kill: bool = True) -> None:
+        """Another one leads at once. Without killing, the old one goes on with what it knew until it finds
+        out that it does not lead."""
+        self.world.count("changes of leader")
+        old = self.control
+        if kill or len(self.nodes) == 1:
+            old.die()
+        heirs = [node for node in self.nodes if node is not old and node.alive and not node.frozen]
+        if heirs:
+            heir = self.world.dice.pick(heirs)
+        else:
+            heir = old
+            heir.die()
+            heir.start()
+        self._crown(heir)
+
+    def highest_version(self) -> Version:
+        """That any member obeyed. (What only its own leader has seen never had an effect: R14 may pass it by.)"""
+        stored = [a.durable.obeyed for a in self.agents.values() if a.durable is not None]
+        return max(stored, default=NO_VERSION)
 
     # Messages
 
-    def _heard(self, agent: Agent) -> None:
-        if agent.name in self.down or frozenset((agent.name, "control")) in self.cut:
-            return
-        facts = agent.facts()
-        self.checkers.reported(agent, facts)
-        control_cut = frozenset((agent.name, "control"))
+    def _beat(self, agent: Agent) -> None:
+        self.links[agent.name].beat(agent)
 
-        def arrive() -> None:
-            if control_cut not in self.cut:
-                said = _said(facts)
-                urgent = self._said.get(agent.name) != said
-                self._said[agent.name] = said
-                self.control.feed(ev.FactsHeard(self.world.now, facts), urgent=urgent)
+    def _report(self, agent: Agent) -> None:
+        link = self.links.get(agent.name)
+        if link is not None:
+            link.report(agent)
 
-        self.world.after(self.world.between(200, 3_000), arrive)
-
-    def _deliver(self, assignment: Assignment) -> None:
+    def sending(self, assignment: Assignment) -> None:
         self.sent.append(assignment)
         if len(self.sent) > 400:
             del self.sent[:200]
-        if frozenset((assignment.member, "control")) in self.cut:
-            return
-        self.world.after(self.world.between(200, 3_000), lambda: self._hand_over(assignment))
 
-    def _hand_over(self, assignment: Assignment) -> None:
+    def hand_over(self, assignment: Assignment) -> None:
         if assignment.member not in self.down:
             self.agents[assignment.member].receive(assignment)
 
@@ -130,7 +221,7 @@ class Fleet:
         chosen = news if news and self.world.chance(500) else for_it
         if not chosen:
             return
-        assignment = self.world.dice.choice(chosen)
+        assignment = self.world.dice.pick(chosen)
         agent = self.agents[assignment.member]
         if not agent.alive or assignment.member in self.down:
             return
@@ -141,8 +232,9 @@ class Fleet:
                 self.world.count("late orders refused")
         agent.receive(assignment)
 
-    def _probe(self, member: str) -> ProbeAnswer:
-        if member in self.down or frozenset((member, "control")) in self.cut:
+    def probe(self, member: str) -> ProbeAnswer:
+        """What a member's PostgreSQL says to a connection that reached its host."""
+        if self.agents[member].host.postgres_process.frozen:
             return ProbeAnswer.SILENT
         state = self.postgres[member].state
         if state is PostgresState.PRIMARY:
@@ -152,14 +244,14 @@ class Fleet:
     # Faults
 
     def kill_postmaster(self, member: str) -> None:
-        if self.postgres[member].running:
-            self.postgres[member].crash()
+        if self.postgres[member].anything_left:
+            self.postgres[member].kill_postmaster()
             self.agents[member].postmaster_died()
 
     def lose_host(self, member: str) -> None:
         self.down.add(member)
-        self.postgres[member].crash()
-        self.agents[member].die()
+        self.postgres[member].crash(power=True)
+        self.agents[member].host.power_off()
 
     def bounce_host(self, member: str) -> None:
         """Power off and on again at once."""
@@ -169,7 +261,7 @@ class Fleet:
     def restart_host(self, member: str) -> None:
         if member in self.down:
             self.down.discard(member)
-            self.agents[member].boot_up()
+            self.agents[member].host.power_on()
 
     def restart_agent(self, member: str) -> None:
         if member not in self.down:
@@ -182,30 +274,38 @@ class Fleet:
             self.checkers.forgot(member)
             self.agents[member].boot_up()
 
-    def replace_leader(self, *, kill: bool = True) -> None:
-        """Without killing, the old one goes on with what it knew until it finds out that it does not lead."""
-        self.world.count("changes of leader")
-        if kill:
-            self.control.die()
-        self.control = self._new_control()
+    def lose_directory(self, member: str) -> None:
+        """Its disk is new and empty; the agent finds that when it starts again."""
+        self.postgres[member].crash(power=True)
+        self.postgres[member].wipe()
 
     def switchover(self, to: str | None) -> None:
         operation = f"op{self.world.unique()}"
-        self.control.feed(
-            ev.SwitchoverAsked(
-                self.world.now, operation, "operator:sim", None if to is None else MemberName(to)
-            )
+        control = self.control
+        control.feed(
+            ev.SwitchoverAsked(control.now, operation, "operator:sim", None if to is None else MemberName(to))
         )
 
     # Clients
 
     def write(self) -> None:
         """A client inserts at every member that lets it in."""
-        for name in sorted(self.postgres):
-            server, agent = self.postgres[name], self.agents[name]
-            if server.state is PostgresState.PRIMARY and agent.open and name not in self.down:
-                self.next_row += 1
-                self.checkers.client_commit(server, self.next_row)
+        for server in self.writable():
+            self.next_row += 1
+            self.checkers.client_commit(server, self.next_row)
+
+    def writable(self) -> list[Postgres]:
+        """Those that let clients in, or have let them in: sessions last until PostgreSQL stops."""
+        found = []
+        for name, server in self.postgres.items():
+            if name in self.down:
+                continue
+            if server.lets_clients_in:
+                self._sessions[name] = server.run
+                found.append(server)
+            elif server.state is PostgresState.PRIMARY and self._sessions.get(name) == server.run:
+                found.append(server)
+        return found
 
     # Looking
 
@@ -220,26 +320,17 @@ class Fleet:
         return agent.open and agent.alive and self.postgres[record.primary].state is PostgresState.PRIMARY
 
     def whole(self) -> bool:
-        record, view = self.etcd.record, self.control.engine.view
-        if record is None or view.record != record:
+        record, control = self.etcd.record, self.control
+        view = control.engine.view
+        if record is None or view.leading is None or view.record is not record:
             return False
-        return is_whole(record, view, self.spec, self.world.now)
+        return is_whole(record, view, self.spec, control.now)
 
 
-def _said(facts: Facts) -> object:
-    """What wakes the leader at once; the rest waits for a tick."""
-    return (
-        facts.obeyed,
-        facts.incarnation,
-        facts.system_identifier,
-        facts.postgres,
-        facts.open,
-        facts.timeline,
-        facts.end_of_wal,
-        facts.rule_confirmation,
-        facts.promotion,
-        facts.promotion_failed,
-        facts.seal,
-        facts.rebuild_needed,
-        [p.application_name for p in facts.peers if p.state == "streaming"],
-    )
+def _sites(members: str, controls: tuple[str, ...], count: int) -> dict[str, str]:
+    """Everything is spread over the sites in turn; etcd's majority and the name server are in the first."""
+    if count == 1:
+        return dict.fromkeys((*members, *controls, ETCD, DNS), "")
+    sites = {place: f"s{i % count + 1}" for i, place in enumerate(members)}
+    sites.update({place: f"s{i % count + 1}" for i, place in enumerate(controls)})
+    return sites | {ETCD: "s1", DNS: f"s{count}"}

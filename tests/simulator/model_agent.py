@@ -1,4 +1,8 @@
-"""An agent in virtual time: the production core's recipes, performed on the model PostgreSQL."""
+"""An agent in virtual time: the production core's recipes, performed on the model PostgreSQL.
+
+Its state is either there as it was stored last, or gone. State restored from an old copy is no fault that the
+protocol bears: R7 compares with what was stored, and a store that goes back has forgotten its promises.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,27 @@ from dataclasses import replace
 
 from agents.core import steps as st
 from agents.core.asking import Recipe
+from agents.core.lost import renewed, why_renewed
 from agents.core.obey import Obeyed, consider
-from agents.core.opening import Acknowledged, may_open
 from agents.core.recipes import begin, supersedes
-from agents.core.state import AgentState, first_state
-from common.assignment import Assignment, Position
-from common.facts import Facts, Peer, PostgresState, RuleConfirmation, WriteState
+from agents.core.served import rule_served
+from agents.core.state import AgentState, FlushedMark, first_state
+from common.assignment import Assignment, Position, Promote, Seal
+from common.facts import Facts, PostgresState, RuleConfirmation
 from common.ids import ClusterName, IncarnationId, MemberName
 from common.lsn import Lsn
 from common.profile import Profile
-from common.timebase import Instant
-from tests.simulator.agent_steps import perform
+from common.timebase import Instant, after_ms
+from tests.simulator.agent_facts import facts_of
+from tests.simulator.agent_steps import MAY_BE_CUT_OFF, perform, sight_of
+from tests.simulator.model_guard import Guard, Report
+from tests.simulator.model_host import Host
 from tests.simulator.model_postgres import Postgres
+from tests.simulator.model_prober import Prober
+from tests.simulator.model_process import Process
 from tests.simulator.world import World
+
+_MARK_EVERY_US = 1_000_000
 
 
 class Agent:
@@ -35,18 +47,52 @@ class Agent:
         self.world, self.name, self.postgres, self.profile = world, name, postgres, profile
         self.cluster = cluster
         self.send = send
+        self.send_beat = send
+        """What the period sends; `send` is for what happened."""
+        self.host = Host(world, name)
+        self.host.agent, self.host.guard = self, Guard(self.host)
+        postgres.host = self.host
+        postgres.on_death = self.postmaster_died
         self.may_boot: Callable[[], bool] = lambda: True
         """Whether its host is on."""
-        self.alive = True
+        self.alive = False
+        self.ready = False
+        """It runs, and has reported to its guard."""
         self.boot = 0
         self.durable: AgentState | None = None
         self.state = self._fresh()
+        self.prober = Prober(self)
+        self.on_power_cut: Callable[[], None] = self.host.kill_both
+        self.stalled_until = 0
         self.fuse = 0
         """The agent dies at the end of so many steps, before or after what they do; then it comes back."""
         self.unstartable = ""
         """Why no start of its PostgreSQL succeeds."""
         self.rewind_fails = False
         self.boot_up()
+        self.host.guard.start(None)
+
+    # Time, as its host has it
+
+    @property
+    def process(self) -> Process:
+        return self.host.agent_process
+
+    @property
+    def now(self) -> Instant:
+        return self.host.clock.now
+
+    def after(self, own_us: int, happen: Callable[[], None]) -> None:
+        self.host.agent_process.after(self.host.clock.world_us(own_us), happen)
+
+    @property
+    def disk_hangs_us(self) -> int:
+        """How long what it stores, beside PostgreSQL's files, takes longer than usual."""
+        return max(0, self.stalled_until - self.world.now_us)
+
+    @property
+    def open(self) -> bool:
+        return self.postgres.lets_clients_in
 
     # What lasts, and what does not
 
@@ -54,12 +100,23 @@ class Agent:
         incarnation = IncarnationId(f"{self.world.dice.getrandbits(64):016x}")
         return first_state(ClusterName(self.cluster), MemberName(self.name), incarnation)
 
+    def begin_boot(self, boots_us: int) -> None:
+        """Started by its guard; a program takes its time until it says anything."""
+        boot = self.boot
+
+        def up() -> None:
+            if boot == self.boot and not self.alive and self.host.guard.alive and self.may_boot():
+                self.boot_up()
+
+        self.world.after(boots_us, up)
+
     def boot_up(self) -> None:
         self.boot += 1
-        self.alive = True
+        self.alive = self.ready = True
         if self.durable is None:
             self.durable = self._fresh()
         self.state = self.durable
+        self._renew_if_lost()
         self.told = st.Tell()
         self.end_of_wal: Position | None = None
         self.confirmation: RuleConfirmation | None = None
@@ -67,35 +124,66 @@ class Agent:
         self.running_for: Assignment | None = None
         self.step: st.Step | None = None
         self.close_at_boundary = False
-        self.open = False
-        self.started_at = self.world.now
-        self.first_write_at: Instant | None = None
-        self.first_write_epoch = 0
-        self.last_write_at: Instant | None = None
-        self.write_pending_since: Instant | None = None
+        self.generation = 0
+        """Counts each shutting of the door (agents/hands.py)."""
+        self.booted_at = self.now
+        self.marked_at = self.now
+        self.prober = Prober(self)
+        self._adopt()
+        self.host.guard.hear(self.prober.report())
         boot = self.boot
-        self.world.after(self.world.between(0, 100_000), lambda: self._beat(boot))
-        self.world.after(self.world.between(0, 500_000), lambda: self._probe(boot))
-        self.world.after(self.world.between(0, 50_000), lambda: self._begin(boot))
+        self.after(self.world.between(0, 100_000), lambda: self._beat(boot))
+        self.after(self.world.between(0, 50_000), lambda: self._begin(boot))
+        self.prober.wake()
+
+    def _renew_if_lost(self) -> None:
+        why = why_renewed(self.state, sight_of(self))
+        if why:
+            self.world.count("data directories found lost")
+            self.store(renewed(self.state, IncarnationId(f"{self.world.dice.getrandbits(64):016x}")))
+
+    def _adopt(self) -> None:
+        """An open primary is under the deadline that the guard handed on, or else a first one of its own."""
+        pg = self.postgres
+        handed_over = self.host.guard.deadline_at if self.host.guard.alive else None
+        alive = pg.running or pg.state is PostgresState.STARTING
+        if handed_over is not None and alive:
+            self.prober.adopt(handed_over)
+        self._adopt_open_primary()
+
+    def _adopt_open_primary(self) -> None:
+        pg = self.postgres
+        if not self.prober.is_open and pg.state is PostgresState.PRIMARY and not pg.conf.closed:
+            self.prober.adopt(after_ms(self.now, self.profile.lease_ms))
 
     def die(self) -> None:
         """The agent alone: PostgreSQL goes on."""
         if self.recipe is not None:
             self.world.count("crashes between two durable steps")
-        self.alive = False
+        self.alive = self.ready = False
         self.recipe = None
 
     def _burn(self, act: Callable[[], object]) -> None:
-        """Killed in the middle: the step was done, or it was not."""
+        """Killed in the middle, alone or with what runs beside it: the step was done, or it was not.
+
+        What was stored is fsynced before a step counts as done, so a power cut takes nothing of it back.
+        """
         if self.world.chance(500):
             try:
                 act()
             except st.StepFailed:
                 pass
-        self.die()
-        boot = self.boot
-        delay_us = self.world.between(1_000, 1_500_000)
-        self.world.after(delay_us, lambda: self.boot_up() if boot == self.boot and self.may_boot() else None)
+        dice = self.world.between(0, 99)
+        if dice < 15:
+            self.world.count("hosts cut off from power between two durable steps")
+            self.on_power_cut()
+            return
+        if dice < 30 and self.postgres.anything_left:
+            self.postgres.kill_postmaster()
+        if dice < 45:
+            self.host.kill_both()
+        else:
+            self.host.kill_agent()
 
     def forget(self) -> None:
         """Its state is lost."""
@@ -108,19 +196,72 @@ class Agent:
             self.told = st.Tell()
         self.state = self.durable = state
 
+    # Its guard
+
+    def guard_said(self, offered: Instant) -> None:
+        self.process.due(lambda: self.prober.guard_said(offered) if self.alive else None)
+
+    def guard_died(self, known: Report) -> None:
+        """It takes the guard's place, and starts another agent (agents/guard_link.py)."""
+        boot = self.boot
+
+        def take_its_place() -> None:
+            if boot != self.boot or not self.alive or self.host.guard.alive:
+                return
+            report = self.prober.report()
+            self.die()
+            self.world.count("agents that became guards")
+
+            def started() -> None:
+                if self.host.on and not self.host.guard.alive and not self.alive:
+                    self.host.unheld()
+                    self.host.guard.start(report)
+
+            self.world.after(self.world.between(30_000, 150_000), started)
+
+        self.process.after(self.world.between(500, 20_000), take_its_place)
+
+    def thawed(self) -> None:
+        def report() -> None:
+            if self.alive:
+                self.host.guard.hear(self.prober.report())
+
+        self.process.after(self.world.between(100, self.profile.lease_ms * 50), report)
+
+    def fenced(self, by: str) -> None:
+        """The deadline passed: by the guard's SIGKILL, or by this agent's own stop."""
+        if self.postgres.anything_left:
+            self.world.count(f"primaries fenced by their {by}")
+            self.world.note(f"{self.name} is fenced by its {by}")
+            self.host.on_fenced(by)
+            self.postgres.crash()
+        if by == "agent":
+            self.generation += 1
+            self.prober.shut()
+        self.postmaster_died()
+
     # Orders
 
     def receive(self, assignment: Assignment) -> None:
-        if not self.alive:
+        """From the stream; stored durably before anything is done about it, which takes a moment."""
+        if self.alive:
+            boot = self.boot
+            takes_us = self.world.between(300, 3_000) + self.disk_hangs_us
+            self.process.after(takes_us, lambda: self._obey(boot, assignment))
+
+    def _obey(self, boot: int, assignment: Assignment) -> None:
+        if not self.alive or boot != self.boot:
             return
         verdict = consider(self.state, assignment)
         if not isinstance(verdict, Obeyed):
             return
         self.store(verdict.state)
+        self.prober.wake()
         if self.recipe is None:
             self._begin(self.boot)
         elif supersedes(self.running_for, assignment):
-            if isinstance(self.step, st.Pause):
+            urgent = isinstance(assignment.order, Seal | Promote) and isinstance(self.step, MAY_BE_CUT_OFF)
+            if urgent or isinstance(self.step, st.Pause):
                 self.recipe.close()
                 self._again(100)
             else:
@@ -137,7 +278,7 @@ class Agent:
     def _again(self, delay_us: int) -> None:
         boot = self.boot
         self.recipe = None
-        self.world.after(delay_us, lambda: self._begin(boot))
+        self.after(delay_us, lambda: self._begin(boot))
         self.send(self)
 
     def _advance(
@@ -185,112 +326,52 @@ class Agent:
                 return
             self._advance(recipe, answer)
 
-        self.world.after(delay_us, finish)
+        self.process.after(delay_us, finish)
 
     # Being heard
 
     def facts(self) -> Facts:
-        pg, now = self.postgres, self.world.now
-        if pg.receiver is not None and pg.receiver.sender.streaming:
-            self.end_of_wal = None
-        primary = pg.state is PostgresState.PRIMARY
-        age = None if self.last_write_at is None else (now - self.last_write_at) // 1000
-        first = self.first_write_epoch == self.state.obeyed.epoch and self.first_write_at is not None
-        waiting = (
-            primary and self.write_pending_since is not None and now - self.write_pending_since > 300_000
-        )
-        return Facts(
-            cluster=self.state.cluster,
-            member=self.state.member,
-            incarnation=self.state.incarnation,
-            obeyed=self.state.obeyed,
-            system_identifier=pg.system_identifier,
-            postgres=PostgresState.HALF if self.state.rebuilding else pg.state,
-            postmaster_alive=pg.running,
-            open=self.open and primary,
-            timeline=pg.timeline,
-            history=pg.history,
-            flushed_lsn=Lsn(pg.flushed_end),
-            replayed_lsn=Lsn(pg.flushed_end),
-            insert_lsn=Lsn(pg.end),
-            end_of_wal=self.end_of_wal,
-            rule_confirmation=self.confirmation,
-            promotion=self.state.promotion,
-            promotion_failed=self.told.promotion_failed,
-            seal=self.state.seal,
-            peers=tuple(
-                Peer(s.name, "streaming" if s.streaming else "startup", Lsn(s.flushed))
-                for s in pg.senders
-                if s.alive
-            ),
-            receiver_alive=pg.receiver is not None,
-            received_age_ms=(now - pg.receiver.received_at) // 1000 if pg.receiver is not None else None,
-            write_state=WriteState.WAITING
-            if waiting
-            else WriteState.ACKNOWLEDGED
-            if primary
-            else WriteState.NONE,
-            write_age_ms=age if primary else None,
-            first_write_age_ms=(now - self.first_write_at) // 1000 if first and self.first_write_at else None,
-            rebuild_needed=self.told.rebuild_needed,
-            error=self.told.error,
-            highest_version=self.state.obeyed,
-        )
+        return facts_of(self)
 
     def _beat(self, boot: int) -> None:
         if boot != self.boot or not self.alive:
             return
-        self.send(self)
+        self._adopt_open_primary()
+        self._mark_flushed()
+        self.send_beat(self)
         primary = self.postgres.state is PostgresState.PRIMARY
         every_ms = self.profile.beat_primary_every_ms if primary else self.profile.beat_standby_every_ms
-        self.world.after(every_ms * 1_000, lambda: self._beat(boot))
+        self.after(every_ms * 1_000, lambda: self._beat(boot))
 
-    # The probe commit, and the door
-
-    def _probe(self, boot: int) -> None:
-        if boot != self.boot or not self.alive:
+    def _mark_flushed(self) -> None:
+        """R1: what a primary reported as flushed must be known when it seals (agents/app.py)."""
+        state, pg = self.state, self.postgres
+        if self.now - self.marked_at < _MARK_EVERY_US or pg.state is not PostgresState.PRIMARY:
             return
-        self.world.after(self.profile.probe_every_ms * 1_000, lambda: self._probe(boot))
-        self.probe_now()
+        self.marked_at = self.now
+        if rule_served(state) is not None:
+            mark = FlushedMark(state.serving_epoch, Lsn(pg.flushed_end))
+            if mark != state.flushed_mark:
+                self.store(replace(state, flushed_mark=mark))
 
-    def probe_now(self) -> None:
-        pg, state = self.postgres, self.state
-        if pg.state is not PostgresState.PRIMARY or state.serving_rule is None:
-            return
-        if self.write_pending_since is not None and self.world.now - self.write_pending_since < 400_000:
-            return
-        expected = state.serving_rule.synchronous_standby_names(state.serving_epoch)
-        if pg.loaded_rule != expected:
-            return
-        begun_at, run, boot = self.world.now, pg.run, self.boot
-        self.write_pending_since = begun_at
-
-        def acknowledged() -> None:
-            if boot != self.boot or run != pg.run:
-                return
-            self.write_pending_since = None
-            self.last_write_at = begun_at
-            if self.first_write_epoch != self.state.obeyed.epoch:
-                self.first_write_epoch, self.first_write_at = self.state.obeyed.epoch, self.world.now
-            promotion = self.state.promotion
-            evidence = Acknowledged(begun_at, Lsn(entry.end) if entry is not None else Lsn(0))
-            switch = promotion.switch_lsn if promotion is not None else None
-            if not self.open and may_open(
-                evidence,
-                started_at=self.started_at,
-                end_of_recovery_lsn=Lsn(pg.end_of_recovery),
-                switch_lsn=switch,
-            ):
-                self.open = True
-                self.send(self)
-
-        entry = None
-        entry = pg.commit(0, lambda: self.world.after(0, acknowledged))
+    def granted(self, epoch: int, sent_at: Instant, lease_ms: int) -> None:
+        """The answer to a beat that was sent then ("Staying up" a)."""
+        boot = self.boot
+        self.process.due(
+            lambda: (
+                self.prober.granted(epoch, sent_at, lease_ms) if boot == self.boot and self.alive else None
+            )
+        )
 
     def postmaster_died(self) -> None:
-        self.open = False
-        self.write_pending_since = None
-        if self.alive:
+        boot = self.boot
+
+        def seen() -> None:
+            if boot != self.boot or not self.alive:
+                return
+            self.prober.forget_writes()
             self.send(self)
             if self.recipe is None:
                 self._begin(self.boot)
+
+        self.process.after(self.world.between(100, 3_000), seen)

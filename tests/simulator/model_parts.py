@@ -9,6 +9,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from common.assignment import HistoryStep
+
 if TYPE_CHECKING:
     from tests.simulator.model_postgres import Postgres
 
@@ -29,6 +31,27 @@ class Entry:
         return self.start + RECORD
 
 
+@dataclass(frozen=True, slots=True)
+class HistoryFile:
+    """`pg_wal/*.history`. A placeholder's switch point lies in the far past, so nobody is its child (F5)."""
+
+    placeholder: bool
+    steps: tuple[HistoryStep, ...] = ()
+
+    @property
+    def fork(self) -> int:
+        return 0 if self.placeholder or not self.steps else self.steps[-1].switch_lsn
+
+    def is_parent_of(self, timeline: int, end: int) -> bool:
+        """PostgreSQL's check: a log that ends there on that timeline lies on this history."""
+        return not self.placeholder and any(
+            step.timeline == timeline and end <= step.switch_lsn for step in self.steps
+        )
+
+
+PLACEHOLDER = HistoryFile(placeholder=True)
+
+
 @lru_cache(maxsize=4096)
 def parse_rule(text: str) -> tuple[int, frozenset[str]]:
     found = _ANY.match(text)
@@ -42,17 +65,19 @@ class Walsender:
     pid: int
     name: str
     follower: Postgres
+    disk: int
+    """Which of the follower's."""
     rule: str
     flushed: int = 0
     alive: bool = True
     streaming: bool = False
+    """It caught up: only then are its replies counted. Before, they are noted and release nobody."""
 
 
 @dataclass(eq=False, slots=True)
 class Waiter:
     entry: Entry
     acknowledged: Callable[[], None]
-    session: int
 
 
 @dataclass(eq=False, slots=True)
@@ -62,6 +87,7 @@ class Receiver:
     epoch: int
     alive: bool = True
     received_at: int = 0
+    replied_at: int = 0
 
 
 @dataclass(slots=True)

@@ -1,400 +1,349 @@
-"""A small model of PostgreSQL: WAL with content, timelines, walsenders, synchronous waits, promotion.
+"""A small model of PostgreSQL: starts and ends of its processes, settings, commits, promotion.
 
-What it must get right is what the protocol assumes (tests/model, E1 to E28): names are counted by
-application_name; every walsender has its own view of the rule and mixes its own k with the others'
-membership; whether backends wait at all is a flag that the checkpointer sets late; a diverged
-receiver's first reply is counted; a rule reaches everybody at a time of its own.
+What it must get right is what the protocol assumes (tests/model, labels E, F, G, H, V): whether backends
+wait at all is a flag that the checkpointer sets late (E7); a rule reaches everybody at a time of its own;
+backends outlive their postmaster (E12); a promotion takes time, can be cut in half, and takes the id after
+the highest history file (E6, F9).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from common.assignment import HistoryStep
 from common.facts import PostgresState
 from common.lsn import Lsn
-from tests.simulator.model_parts import RECORD, Conf, Entry, Receiver, Waiter, Walsender, parse_rule
-from tests.simulator.world import World
+from common.timebase import Instant
+from tests.simulator.model_parts import Conf, Entry, HistoryFile, Waiter, Walsender
+from tests.simulator.model_streaming import Streaming
+
+_SIGHUP_US = (100, 3_000)
+_TAKES_IT_US = (100, 60_000)
+_TAKES_IT_LATE_US = (60_000, 4_000_000)
+_LATE_PERMILLE = 15
+_ORPHANS_LIVE_US = (200_000, 9_000_000)
+_LAST_STEPS_US = 22_000
 
 
 @dataclass(eq=False, slots=True)
-class Postgres:
+class Postgres(Streaming):
     """One data directory and, while it runs, the server over it."""
 
-    world: World
-    member: str
-    find: Callable[[str], Postgres | None]
-    """The server of a member as this one reaches it now; None across a partition."""
-    state: PostgresState = PostgresState.ABSENT
-    system_identifier: str = ""
-    marker: tuple[str, ...] = ()
-    standby_signal: bool = False
-    log: list[Entry] = field(default_factory=list)
-    timeline: int = 1
-    history: tuple[HistoryStep, ...] = ()
-    histories: dict[int, tuple[bool, int]] = field(default_factory=dict)  # timeline → (placeholder, fork)
-    conf: Conf = field(default_factory=Conf)
-    loaded_rule: str = ""
-    waits: bool = False  # the checkpointer's flag
-    slots: set[str] = field(default_factory=set)
-    senders: list[Walsender] = field(default_factory=list)
-    waiters: list[Waiter] = field(default_factory=list)
-    receiver: Receiver | None = None
-    run: int = 0  # counts starts: what was scheduled for an earlier run is dropped
-    promoting: bool = False
-    flushed_upto: int = 0
-    stalled_until: int = 0
-    """Its receiver hangs (a slow disk): connected, but nothing is written and nothing is answered."""
+    waits: bool = False
+    """The checkpointer's flag: whether a backend looks at the rule at all."""
+    checkpointer_stalls_until: int = 0
+    orphans: bool = False
+    """DYING: backends that are left answer their clients as before; nobody is told of a commit that waits."""
+    primary_since: Instant = Instant(0)
     end_of_recovery: int = 0
-    clean: bool = False
-    next_pid: int = 100
-    on_counted: Callable[[Postgres, Entry, list[Walsender]], None] | None = None
+    promotion_fails: bool = False
+    promoted_at: int = 0
+    promotion_takes_us: int = 0
+    """At least so long: a large backlog, a slow disk."""
     on_rebuilt: Callable[[Postgres], None] | None = None
     on_promoted: Callable[[Postgres], None] | None = None
-    on_append: Callable[[Postgres, Entry], None] | None = None
+    on_death: Callable[[], None] | None = None
+
+    def itself(self) -> Postgres:
+        return self
 
     # The log
 
-    @property
-    def end(self) -> int:
-        return self.log[-1].end if self.log else RECORD
-
-    @property
-    def running(self) -> bool:
-        return self.state in (PostgresState.STANDBY, PostgresState.PRIMARY)
-
-    @property
-    def flushed_end(self) -> int:
-        """Of a primary: what a crash leaves, and what walsenders may send."""
-        return min(self.flushed_upto, self.end) if self.state is PostgresState.PRIMARY else self.end
-
-    def _append(self, content: int, flushed: Callable[[], None] | None = None) -> Entry:
+    def append(self, content: int, flushed: Callable[[], None] | None = None) -> Entry:
         """Inserted now; flushed, and only then sent to anybody, a moment later."""
         entry = Entry(self.timeline, self.end, content or self.world.unique())
         self.log.append(entry)
-        run = self.run
 
         def flush() -> None:
-            if run == self.run:
-                self._flush(entry.end)
-                if flushed is not None:
-                    flushed()
+            if self.world.now_us < self.stalled_until:
+                self.later(20_000, 40_000, flush)
+                return
+            self.flush(entry.end)
+            if flushed is not None:
+                flushed()
 
-        self.world.after(self.world.between(50, 1_500), flush)
+        if self.full:
+            self.later(0, 2_000, self.panic)
+        else:
+            self.later(50, 1_500, flush)
         return entry
 
-    def _flush(self, upto: int) -> None:
+    def flush(self, upto: int) -> None:
         if upto > self.flushed_upto:
             self.flushed_upto = upto
-            self._poke_senders()
+            self.poke_senders()
 
     # Start, stop, crash
 
-    def start(self, *, as_primary: bool) -> None:
+    def begin_start(self, took_us: int) -> None:
+        """Goes on by itself, also when the agent that ordered it is gone. What comes up is what standby.signal
+        says: a candidate that died inside its promotion has none (V5)."""
+        if self.anything_left or self.state in (PostgresState.ABSENT, PostgresState.HALF):
+            return
         self.run += 1
-        self.promoting = False
+        self.state = PostgresState.STARTING
+        self.promoting = self.orphans = False
+        self.restarted()
+        self.later(took_us, took_us, self._started)
+
+    def _started(self) -> None:
+        if self.state is not PostgresState.STARTING:
+            return
+        unreadable = self.damaged_from is not None and not self.standby_signal
+        if self.damaged_from is not None and not unreadable:
+            self.cut(self.damaged_from)  # to be streamed again
+            self.damaged_from = None
+        if self.full or unreadable or self.refuses_to_start():
+            self.world.count("starts that failed")
+            self._gone(PostgresState.STOPPED)
+            return
         self.flushed_upto = self.end
-        if as_primary:
-            self.standby_signal = False
-            self.state = PostgresState.PRIMARY
-            self.end_of_recovery = self.end
-        else:
-            self.standby_signal = True
-            self.state = PostgresState.STANDBY
         self.loaded_rule = self.conf.rule
         self.waits = bool(self.conf.rule)
         self.clean = False
-        if not as_primary:
+        if self.standby_signal:
+            self.state = PostgresState.STANDBY
             self._connect_later()
+        else:
+            self._be_primary()
+            self.end_of_recovery = self.end
+            self.checkpoint_timeline = self.timeline
 
-    def crash(self) -> None:
-        """Every process of it is gone at once."""
-        if not self.running:
+    def _be_primary(self) -> None:
+        self.state = PostgresState.PRIMARY
+        self.primary_since = self.host.clock.now
+
+    def crash(self, *, power: bool = False) -> None:
+        """Every process of it is gone at once; with the power gone, also what was written and not flushed."""
+        if not self.anything_left:
             return
         if self.state is PostgresState.PRIMARY and self.end > self.flushed_upto:
-            kept = (self.flushed_upto - RECORD) // RECORD
-            self.world.count("unflushed tails lost")
-            del self.log[max(0, kept) :]
+            whole_tail = (self.end - self.flushed_upto) // 128
+            kept = 0 if power else self.world.between(0, whole_tail)
+            if kept < whole_tail:
+                self.world.count("unflushed tails lost")
+            self.cut(self.flushed_upto + kept * 128)
+        was_standby = self.standby_signal
+        self._gone(PostgresState.STOPPED, vanished=power)
+        if self.damaged_from is not None and was_standby:
+            # A damaged disk and a restart before the seal lie outside the fault model: it is broken for good.
+            self.world.count("damaged disks that were given up")
+            self.wipe()
+
+    def panic(self) -> None:
+        self.world.count("panics for want of space")
+        self.crash()
+        if self.on_death is not None:
+            self.on_death()
+
+    def _gone(self, state: PostgresState, *, vanished: bool = False) -> None:
+        if self.state is PostgresState.STANDBY:
+            self.end_receiver(vanished=vanished)
         self.run += 1
-        self.state = PostgresState.STOPPED
+        self.host.postgres_ended()
+        self.state = state
         self.clean = False
-        self._end_receiver()
+        self.restarted()
+        self.receiver = None
         for sender in self.senders:
             sender.alive = False
         self.senders.clear()
         self.waiters.clear()
         self.promoting = False
+        self.orphans = False
+
+    def kill_postmaster(self) -> None:
+        """SIGKILL to it alone, or to one of its children, which it follows (restart_after_crash = off).
+
+        Busy backends live on for seconds, and keep the shared memory, beside which nothing starts (E12).
+        """
+        if self.state is not PostgresState.PRIMARY or not self.world.chance(300):
+            self.crash()
+            return
+        self.world.count("orphans that outlived their postmaster")
+        self._gone(PostgresState.DYING)
+        self.orphans = True
+        self.later(*_ORPHANS_LIVE_US, self.crash)
 
     def stop(self, *, clean: bool) -> bool:
-        was_primary = self.state is PostgresState.PRIMARY
-        if clean and was_primary:
-            self._flush(self._append(0).end)  # the shutdown record
-            for sender in self.senders:
-                if sender.alive and sender.streaming and self._linked(sender):
-                    self._send_all(sender)
+        """Answers whether it stopped cleanly: the shutdown record written, its walsenders drained (E17)."""
+        if not self.running or self.host.postgres_process.frozen or self.full:
+            clean = False
+        if clean and self.state is PostgresState.PRIMARY:
+            if self.world.now_us < self.stalled_until:
+                clean = False
+            else:
+                self.flush(self.append(0).end)
+                self.checkpoint_timeline = self.timeline
+                for sender in self.senders:
+                    if sender.alive and sender.streaming and self._linked(sender):
+                        self.send_all(sender)
         self.crash()
         self.clean = clean
         return clean
 
+    def _linked(self, sender: Walsender) -> bool:
+        follower = sender.follower
+        receiver = follower.receiver
+        return (
+            receiver is not None
+            and receiver.sender is sender
+            and not follower.host.postgres_process.frozen
+            and self.find(follower.member) is not None
+        )
+
     # Settings
 
     def write_settings(self, conf: Conf) -> None:
+        """Durable now. The postmaster takes it up, then hands it to the processes that it has at that moment;
+        one that is forked before has the old one (E2, E23)."""
         changed_stream = (conf.upstream, conf.name) != (self.conf.upstream, self.conf.name)
         self.conf = conf
         if not self.running:
             return
-        run = self.run
-        self.world.after(self.world.between(100, 3_000), lambda: self._reload(run, conf))
-        self.world.after(self.world.between(100, 60_000), lambda: self._checkpointer(run))
-        for sender in list(self.senders):
-            self.world.after(self.world.between(100, 60_000), lambda s=sender: self._reload_sender(run, s))  # type: ignore[misc]
+        self.later(*_SIGHUP_US, lambda: self._reload(conf))
         if changed_stream and conf.upstream:
-            self.world.after(self.world.between(1_000, 8_000), lambda: self._switch_stream(run))
+            self.later(1_000, 8_000, self._switch_stream)
 
-    def _reload(self, run: int, conf: Conf) -> None:
-        if run == self.run and self.conf is conf:
-            self.loaded_rule = conf.rule
-
-    def _checkpointer(self, run: int) -> None:
-        if run != self.run:
+    def _reload(self, conf: Conf) -> None:
+        if self.conf is not conf:
             return
-        self.waits = bool(self.conf.rule)
+        self.loaded_rule = conf.rule
+        self.later(*self._takes_it_us(), self._checkpointer)
+        for sender in self.senders:
+            self.later(*self._takes_it_us(), lambda s=sender: self._reload_sender(s))  # type: ignore[misc]
+
+    def _takes_it_us(self) -> tuple[int, int]:
+        if not self.world.chance(_LATE_PERMILLE):
+            return _TAKES_IT_US
+        self.world.late_us += _TAKES_IT_LATE_US[1]
+        return _TAKES_IT_LATE_US
+
+    def _checkpointer(self) -> None:
+        if self.world.now_us < self.checkpointer_stalls_until:
+            self.later(50_000, 200_000, self._checkpointer)  # in the fsyncs of a checkpoint (E7)
+            return
+        self.waits = bool(self.loaded_rule)
         if not self.waits:
-            self._release_all()
+            self.release_all()
 
-    def _reload_sender(self, run: int, sender: Walsender) -> None:
-        if run == self.run and sender.alive:
-            sender.rule = self.conf.rule
-            self._release(sender)
+    def _reload_sender(self, sender: Walsender) -> None:
+        if sender.alive:
+            sender.rule = self.loaded_rule
+            self.release(sender)
 
-    # Streaming
+    def _switch_stream(self) -> None:
+        self.end_receiver()
+        self._connect()
 
-    def _switch_stream(self, run: int) -> None:
-        if run == self.run:
-            self._end_receiver()
-            self._connect()
+    # The door
 
-    def _connect_later(self) -> None:
-        run = self.run
-        self.world.after(self.world.between(2_000, 100_000), lambda: self._connect_if(run))
-
-    def _connect_if(self, run: int) -> None:
-        if run == self.run:
-            self._connect()
-
-    def _connect(self) -> None:
-        """A receiver starts with what the service file says at this moment (V8)."""
-        if self.state is not PostgresState.STANDBY or self.promoting or not self.conf.upstream:
-            return
-        if self.receiver is not None and self.receiver.alive:
-            return
-        conf = self.conf
-        upstream = self.find(conf.upstream)
-        if upstream is None or upstream.state is not PostgresState.PRIMARY or conf.slot not in upstream.slots:
-            self._connect_later()
-            return
-        if any(s.name == conf.name and s.alive for s in upstream.senders):
-            self._connect_later()  # the slot is in use
-            return
-        self.next_pid += 1
-        upstream.next_pid += 1
-        sender = Walsender(upstream.next_pid, conf.name, self, upstream.conf.rule)
-        upstream.senders.append(sender)
-        self.receiver = Receiver(upstream, sender, conf.epoch, received_at=self.world.now_us)
-        # The first reply goes out before the timeline is checked: it is counted (E1).
-        self._reply(self.receiver, self.end)
-        if not self._fits(upstream):
-            self.world.after(self.world.between(2_000, 20_000), lambda: self._refused(sender))
-            return
-        sender.streaming = True
-        self.world.after(self.world.between(500, 5_000), lambda: self._keepalive(sender))
-
-    def _keepalive(self, sender: Walsender) -> None:
-        """The receiver looks up now and then, also when nothing comes."""
-        if self.receiver is not None and self.receiver.sender is sender:
-            self._pull(sender)
-            self.world.after(500_000, lambda: self._keepalive(sender))
-
-    def _fits(self, upstream: Postgres) -> bool:
-        """PostgreSQL's own check: timeline and LSN, not content."""
-        if self.timeline == upstream.timeline:
-            return self.end <= upstream.end
-        return any(s.timeline == self.timeline and self.end <= s.switch_lsn for s in upstream.history)
-
-    def _refused(self, sender: Walsender) -> None:
-        sender.alive = False
-        if self.receiver is not None and self.receiver.sender is sender:
-            self._end_receiver()
-            self._connect_later()
-
-    def _end_receiver(self) -> None:
-        receiver = self.receiver
-        if receiver is None:
-            return
-        receiver.alive = False
-        self.receiver = None
-        sender, upstream = receiver.sender, receiver.upstream
-        # The walsender notices a moment later; replies under way still arrive (one in flight at the seal).
-        upstream.world.after(upstream.world.between(500, 30_000), lambda: upstream._drop(sender))
-
-    def _drop(self, sender: Walsender) -> None:
-        sender.alive = False
-        if sender in self.senders:
-            self.senders.remove(sender)
-
-    def end_receivers(self) -> None:
-        self._end_receiver()
-
-    def _linked(self, sender: Walsender) -> bool:
-        receiver = sender.follower.receiver
-        return (
-            receiver is not None
-            and receiver.sender is sender
-            and self.find(sender.follower.member) is not None
+    @property
+    def lets_clients_in(self) -> bool:
+        """To a new session; one that was there before the postmaster died is not asked again."""
+        return not self.conf.closed and (
+            self.state is PostgresState.PRIMARY or (self.state is PostgresState.DYING and self.orphans)
         )
 
-    def _poke_senders(self) -> None:
-        for sender in self.senders:
-            if sender.streaming and sender.alive:
-                follower = sender.follower
-                self.world.after(self.world.between(200, 2_000), lambda s=sender, f=follower: f._pull(s))  # type: ignore[misc]
+    def open_door(self) -> None:
+        self.conf.closed = False
 
-    def _pull(self, sender: Walsender) -> None:
-        receiver = self.receiver
-        if receiver is None or receiver.sender is not sender or self.state is not PostgresState.STANDBY:
-            return
-        upstream = receiver.upstream
-        reachable = self.find(upstream.member) is upstream
-        if reachable and (not sender.alive or upstream.state is not PostgresState.PRIMARY):
-            self._end_receiver()
-            self._connect_later()
-            return
-        if not reachable:
-            # Half open: nothing comes, nothing says so; wal_receiver_timeout ends it.
-            if self.world.now_us - receiver.received_at > 2_000_000:
-                self._end_receiver()
-                self._connect_later()
-            return
-        if self.world.now_us < self.stalled_until:
-            return
-        upstream._send_all(sender)
-        receiver.received_at = self.world.now_us
-        self._reply(receiver, self.end)
+    # Commits
 
-    def _send_all(self, sender: Walsender) -> None:
-        follower = sender.follower
-        if follower.world.now_us < follower.stalled_until:
-            return
-        while follower.end < self.flushed_end:
-            index = (follower.end - RECORD) // RECORD
-            entry = self.log[index]
-            if follower.timeline != entry.timeline:
-                follower.timeline = entry.timeline
-                follower.history = tuple(s for s in self.history if s.timeline < entry.timeline)
-            follower.log.append(entry)
-            if follower.on_append is not None:
-                follower.on_append(follower, entry)
-        if self.timeline != follower.timeline and follower.end == self.flushed_end:
-            follower.timeline, follower.history = self.timeline, self.history
-
-    def _reply(self, receiver: Receiver, flushed: int) -> None:
-        upstream, sender = receiver.upstream, receiver.sender
-        run = upstream.run
-
-        def arrive() -> None:
-            if run == upstream.run and sender.alive:
-                sender.flushed = max(sender.flushed, flushed)
-                upstream._release(sender)
-
-        self.world.after(self.world.between(200, 5_000), arrive)
-
-    # Synchronous waits
-
-    def _release(self, sender: Walsender) -> None:
-        """A walsender with its own k, over everybody's published membership (E2)."""
-        k, names = parse_rule(sender.rule)
-        if k == 0 or sender.name not in names:
-            return
-        if not self.waiters:
-            return
-        counted = [s for s in self.senders if s.alive and s.name in parse_rule(s.rule)[1]]
-        if len(counted) < k:
-            return
-        upto = sorted((s.flushed for s in counted), reverse=True)[k - 1]
-        for waiter in [w for w in self.waiters if w.entry.end <= upto]:
-            self.waiters.remove(waiter)
-            if self.on_counted is not None:
-                self.on_counted(self, waiter.entry, [s for s in counted if s.flushed >= waiter.entry.end])
-            waiter.acknowledged()
-
-    def _release_all(self) -> None:
-        waiters, self.waiters = self.waiters, []
-        for waiter in waiters:
-            waiter.acknowledged()
-
-    def commit(self, content: int, acknowledged: Callable[[], None], *, local: bool = False) -> Entry | None:
-        """`acknowledged` is called later: once it is flushed, and flushed by who is waited for."""
-        if self.state is not PostgresState.PRIMARY:
+    def commit(self, content: int, acknowledged: Callable[[], None]) -> Entry | None:
+        """`acknowledged` is called later, without a warning: once it is flushed, also by who is waited for."""
+        orphaned = self.state is PostgresState.DYING and self.orphans and not self.waits
+        if self.state is not PostgresState.PRIMARY and not orphaned:
             return None
-        waits = self.waits and not local
+        waits = self.waits
 
         def flushed() -> None:
             if not waits:
                 acknowledged()
                 return
-            self.waiters.append(Waiter(entry, acknowledged, self.run))
+            self.waiters.append(Waiter(entry, acknowledged))
             for sender in tuple(self.senders):
                 if sender.alive and sender.flushed >= entry.end:
-                    self._release(sender)
+                    self.release(sender)
 
-        entry = self._append(content, flushed)
+        entry = self.append(content, flushed)
         return entry
 
     def local_commit(self) -> Entry:
-        """Flushed at once, with everything below it."""
-        entry = self._append(0)
-        self._flush(entry.end)
+        """Flushed at once, with everything below it (V10)."""
+        entry = self.append(0)
+        self.flush(entry.end)
         return entry
+
+    def nudge(self) -> None:
+        """A small flushed commit of the agent's that waits for nobody: the reply to it releases waiters."""
+        if self.world.now_us >= self.stalled_until and not self.full:
+            self.local_commit()
 
     # Promotion
 
-    def promote(self, done: Callable[[], None]) -> None:
+    def promote(self) -> int:
+        """Signalled; it goes on by itself, also when the agent that ordered it is gone (E18). Answers how long
+        it will take at the most, in microseconds, for who waits."""
         if self.promoting or self.state is not PostgresState.STANDBY:
-            return
+            return self.promoted_at - self.world.now_us if self.promoting else 0
         self.promoting = True
-        run = self.run
-        self.world.after(self.world.between(5_000, 60_000), lambda: self._promoted(run, done))
+        wait_us = 0
+        if self.held_by == "paused":
+            self.resume_replay("paused")  # a promotion ends the pause
+        elif self.held_by in ("conflict", "slow"):
+            wait_us = max(0, self.held_until - self.world.now_us)
+        takes_us = self.world.between(3_000, 45_000)
+        if self.world.chance(30):
+            takes_us = self.world.between(200_000, 4_000_000)
+            self.world.late_us += takes_us
+        takes_us = max(takes_us, self.promotion_takes_us)
+        self.later(wait_us + takes_us, wait_us + takes_us, self._choose_timeline)
+        self.promoted_at = self.world.now_us + wait_us + takes_us + _LAST_STEPS_US
+        return wait_us + takes_us + _LAST_STEPS_US
 
-    def _promoted(self, run: int, done: Callable[[], None]) -> None:
-        if run != self.run or not self.promoting:
+    def _choose_timeline(self) -> None:
+        """The history file is written and standby.signal is gone; the new timeline has no record yet (F9, V5)."""
+        if not self.promoting:
             return
-        self._end_receiver()
-        new = self.timeline + 1
-        while new in self.histories:
-            new += 1
-        self.history = (*self.history, HistoryStep(self.timeline, Lsn(self.end)))
-        self.histories[new] = (False, self.end)
-        self.timeline = new
-        self.promoting = False
+        if self.promotion_fails:
+            self.promotion_fails = False
+            self.world.count("promotions that failed")
+            self.panic()
+            return
+        self.end_receiver()
+        if self.held_by == "unread":
+            self.cut(self.replayed_end)  # recovery ends where the startup process last looked
+        parent = self.newest_timeline()
+        steps = (*self.history, HistoryStep(self.timeline, Lsn(self.end)))
+        if parent != self.timeline and not self.histories[parent].placeholder:
+            steps = (*steps, HistoryStep(parent, Lsn(self.end)))  # its target, remembered (R11)
+        new = parent + 1
+        self.histories[new] = HistoryFile(False, steps)
         self.standby_signal = False
-        self.state = PostgresState.PRIMARY
-        self.flushed_upto = self.end
-        self.end_of_recovery = self.end
+        self.later(500, 10_000, lambda: self._end_recovery(new, steps))
+
+    def _end_recovery(self, new: int, steps: tuple[HistoryStep, ...]) -> None:
+        if not self.promoting:
+            return
+        before = self.timeline
+        self.timeline, self.history = new, steps
         if self.on_promoted is not None:
             self.on_promoted(self)
-        self._flush(self._append(0).end)
-        done()
+        self.flushed_upto = self.append(0).end
+        self.checkpoint_timeline = before
+        self.end_of_recovery = self.end
+        self.later(500, 12_000, self._takes_writes)
 
-    # Copies
+    def _takes_writes(self) -> None:
+        if not self.promoting:
+            return
+        self.promoting = False
+        self._be_primary()
+        self.poke_senders()
+        self.later(50_000, 3_000_000, self.checkpoint)
 
-    def copy_from(self, source: Postgres) -> None:
-        if self.on_rebuilt is not None:
-            self.on_rebuilt(self)
-        self.log = [entry for entry in source.log if entry.end <= source.flushed_end]
-        self.timeline, self.history = source.timeline, source.history
-        self.histories = {t: f for t, f in source.histories.items() if not f[0]}
-        self.system_identifier, self.marker = source.system_identifier, source.marker
-        self.state = PostgresState.STOPPED
-        self.standby_signal = True
-        self.slots = set()
+    def checkpoint(self) -> None:
+        if self.state is PostgresState.PRIMARY:
+            self.checkpoint_timeline = self.timeline

@@ -1,23 +1,45 @@
 # covers: S69
-"""One run of the swarm: rounds of faults drawn from the seed. At the end of each round everything heals, and
-within sixty virtual seconds the cluster must be whole, or in exactly the exception that I5 names."""
+"""One run of the swarm: a plan, executed. At the end of each round everything heals, and within sixty virtual
+seconds the cluster must be whole and acknowledge a fresh commit, or be in exactly an exception that is named."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import gc
+from dataclasses import dataclass, replace
 
-from common.profile import DEFAULT, FAST
+from common.profile import PROFILES
+from orchestrator.core.invariants import InvariantBroken
+from tests.simulator.check_choice import legal_candidate
+from tests.simulator.check_outage import Outages
 from tests.simulator.checkers import Violation
-from tests.simulator.faults import AIMED, PLAIN, scene
+from tests.simulator.faults import KINDS
+from tests.simulator.faults_control import STORMY
 from tests.simulator.fleet import Fleet
+from tests.simulator.model_clients import Clients
+from tests.simulator.model_network import CALM, Weather
+from tests.simulator.plan import Plan, Round, plan_of
+from tests.simulator.scene import scene
+from tests.simulator.world import Dice
 
-_EXCEPTIONS = (
-    "seals_out_of_reach",
-    "seals_awaited",
-    "no_candidate_meets_the_bounds",
-    "candidate_out_of_reach",
+_STUCK = frozenset(
+    {
+        "seals_out_of_reach",
+        "seals_awaited",
+        "no_candidate_meets_the_bounds",
+        "candidate_out_of_reach",
+    }
 )
 """What I5 allows, and only where an incarnation was lost: a prior or rule that only the lost one resolves."""
+_WENT_BACK = frozenset({"record_went_back", "foreign_etcd"})
+"""What R14 demands once etcd was restored from an older copy."""
+_WEATHERS = {
+    "calm": CALM,
+    "lossy": Weather(loss_permille=10, doubled_permille=5),
+    "slow": Weather(latency_us=1_000, jitter_us=9_000, slow_permille=10, between_sites_us=15_000),
+    "stormy": STORMY,
+}
+_EPOCHS_TO_HEAL = 30
+_HEALS_WITHIN_US = 60_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,84 +49,121 @@ class Outcome:
     trace: tuple[str, ...]
     violation: str = ""
     virtual_s: int = 0
+    steps: int = 0
+    digest: str = ""
+    """Of the whole trace: the same for a plan on every machine."""
 
 
-def run(seed: int) -> Outcome:
-    fleet = _drawn(seed)
+def run(what: int | Plan) -> Outcome:
+    plan = plan_of(what) if isinstance(what, int) else what
+    fleet = fleet_of(plan)
     world = fleet.world
+    violation = ""
+    collected = gc.isenabled()
+    gc.disable()  # a run ends before its garbage matters, and half a million small values are looked at in vain
     try:
-        _run(fleet)
-    except (Violation, AssertionError) as broken:
-        return Outcome(seed, world.counts, tuple(world.trace), f"{type(broken).__name__}: {broken}")
-    return Outcome(seed, world.counts, tuple(world.trace), virtual_s=world.now_us // 1_000_000)
+        _run(fleet, plan)
+    except (Violation, InvariantBroken, AssertionError) as broken:
+        violation = f"{type(broken).__name__}: {broken}"
+    finally:
+        if collected:
+            gc.enable()
+    return Outcome(
+        plan.seed,
+        world.counts,
+        tuple(world.trace),
+        violation,
+        world.now_us // 1_000_000,
+        world.steps,
+        world.digest(),
+    )
 
 
-def _drawn(seed: int) -> Fleet:
-    """The options of a run come from its seed too; a small generator of their own keeps them apart."""
-    members = (3, 3, 2, 4, 5)[seed % 5]
-    k = 2 if members >= 4 and seed % 3 == 0 else 1
-    return Fleet(seed, members=members, k=k, profile=FAST if seed % 2 else DEFAULT)
+def fleet_of(plan: Plan) -> Fleet:
+    fleet = Fleet(
+        plan.seed,
+        members=plan.members,
+        k=plan.k,
+        profile=PROFILES[plan.profile],
+        controls=plan.controls,
+        sites=plan.sites,
+        strict=plan.strict,
+    )
+    dice = Dice(plan.seed)
+    if plan.drift_permille:
+        for node in fleet.nodes:
+            node.own_clock.drift(dice.between(-plan.drift_permille, plan.drift_permille))
+    return fleet
 
 
-def _run(fleet: Fleet) -> None:
+def _run(fleet: Fleet, plan: Plan) -> None:
     world = fleet.world
     if not world.run_until(world.now_us + 40_000_000, fleet.whole):
         raise Violation(f"the cluster was not born: {_reasons(fleet)}")
-    _clients(fleet)
-    for _ in range(_ROUNDS):
-        lost = _faults(fleet)
+    Clients(fleet, plan.write_every_ms)
+    outages = Outages(fleet, plan)
+    for number, one in enumerate(plan.rounds):
+        world.note(f"round {number}")
+        fleet.network.weather = _WEATHERS[plan.weather]
+        outages.begin(one)
+        lost = _faults(fleet, one)
         fleet.heal()
         if not _whole_again(fleet, lost=lost):
             return
+        outages.end()
+        fleet.failovers.whole_again()
 
 
-_ROUNDS = 6
-_EPOCHS_TO_HEAL = 30
-
-
-def _faults(fleet: Fleet) -> bool:
-    """An aimed one and now and then others beside it; answers whether an incarnation was lost for good."""
+def _faults(fleet: Fleet, one: Round) -> bool:
+    """Answers whether an incarnation was lost for good."""
     world = fleet.world
-    lost = False
-    for _ in range(world.dice.choice((1, 1, 2, 3))):
-        at = scene(fleet)
-        fault = world.dice.choice(AIMED if world.chance(700) else PLAIN)
-        world.note(f"fault {fault.__name__} primary={at.primary} one={at.one}")
-        fault(at)
-        world.run_until(world.now_us + world.between(1_000, 1_500_000))
-    if world.chance(120):
-        victim = world.dice.choice(sorted(fleet.agents))
-        world.note(f"fault: {victim} loses its state")
-        fleet.lose_state(victim)
-        lost = True
-    world.run_until(world.now_us + world.between(100_000, 3_500_000))
-    return lost
+    began_us = world.now_us
+    lost: list[str] = []
+    for timed in one.faults:
+        world.run_until(began_us + timed.at_ms * 1_000)
+        at = replace(scene(fleet, Dice(timed.dice)), lost=lost)
+        world.note(f"fault {timed.fault} primary={at.primary} one={at.one}")
+        world.count(f"fault {timed.fault}")
+        KINDS[timed.fault](at)
+        world.count("faults")
+    world.run_until(max(began_us + one.lasts_ms * 1_000, fleet.lasts_until_us))
+    return bool(lost)
 
 
 def _whole_again(fleet: Fleet, *, lost: bool) -> bool:
     world = fleet.world
     healed = fleet.record()
-    assert healed is not None
+    world.note("healed")
 
     def settled_or_spinning() -> bool:
         record = fleet.record()
-        assert record is not None
-        if record.epoch > healed.epoch + _EPOCHS_TO_HEAL:
+        if healed is not None and record is not None and record.epoch > healed.epoch + _EPOCHS_TO_HEAL:
             raise Violation(f"{_EPOCHS_TO_HEAL} epochs after healing, and not whole (I5): {_reasons(fleet)}")
         return fleet.whole()
 
-    until_us = world.now_us + 60_000_000
+    until_us = world.now_us + _HEALS_WITHIN_US
+    if fleet.etcd.went_back:
+        until_us = world.now_us + 15_000_000
     while world.run_until(until_us, settled_or_spinning):
+        if fleet.etcd.must_stop:
+            world.run_until(world.now_us + 6_000_000)  # the old leader's lease runs out before it looks
+            if not fleet.whole():
+                continue
+            raise Violation("R14: etcd went back below what a member obeyed, and the leader went on")
         if _commits(fleet):
             world.count("whole again")
+            fleet.etcd.went_back = fleet.etcd.must_stop
             return True
         if fleet.whole():  # else a fault that was on its way came after the healing
             raise Violation("whole, but no fresh commit is acknowledged (I5)")
-    reasons = _reasons(fleet)
-    if lost and any(name in reasons for name in _EXCEPTIONS):
+    said = {line.reason for line in fleet.control.engine.status(fleet.control.now).reasons}
+    if fleet.etcd.went_back and said & _WENT_BACK:
+        world.count("records that went back, refused (R14)")
+        return False
+    if lost and said & _STUCK and not legal_candidate(fleet):
         world.count("inherent exceptions (I5)")
         return False
-    raise Violation(f"not whole within 60 s of healing (I5): {reasons}")
+    raise Violation(f"not whole within 60 s of healing (I5): {_reasons(fleet)}")
 
 
 def _commits(fleet: Fleet) -> bool:
@@ -112,15 +171,10 @@ def _commits(fleet: Fleet) -> bool:
     return fleet.world.run_until(fleet.world.now_us + 3_000_000, lambda: fleet.checkers.client_rows > before)
 
 
-def _clients(fleet: Fleet) -> None:
-    def write() -> None:
-        fleet.write()
-        fleet.world.after(fleet.world.between(5_000, 40_000), write)
-
-    write()
-
-
 def _reasons(fleet: Fleet) -> str:
-    status = fleet.control.engine.status(fleet.world.now)
+    status = fleet.control.engine.status(fleet.control.now)
     members = ", ".join(f"{m.name}.{m.incarnation} {m.state} {m.error}" for m in status.members)
     return f"{status.phase} epoch {status.epoch} {[(r.reason, r.text) for r in status.reasons]}; {members}"
+
+
+__all__ = ["Outcome", "fleet_of", "run"]

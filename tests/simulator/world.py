@@ -1,27 +1,76 @@
-"""Virtual time: a heap of things to happen, and the dice of the seed."""
+"""Virtual time: a heap of things to happen, and the dice of the seed.
+
+Everything is drawn through `Dice`, which is built on `random()` and `getrandbits()` alone: these two give the
+same for a seed on every Python, `choice`, `sample` and their like need not.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence, Sequence
+from typing import Any, TypeVar
 
 from common.timebase import Instant
 
 _ASKED_EVERY_US = 20_000
+Item = TypeVar("Item")
+
+
+class Dice(random.Random):
+    """The generator of a seed; what it inherits and what differs between versions is replaced here."""
+
+    def draw(self, below: int) -> int:
+        """0 ... below - 1."""
+        return int(self.random() * below)
+
+    def between(self, low: int, high: int) -> int:
+        return low + int(self.random() * (high - low + 1))
+
+    def chance(self, permille: int) -> bool:
+        return self.random() * 1000 < permille
+
+    def pick(self, items: Sequence[Item]) -> Item:
+        return items[int(self.random() * len(items))]
+
+    def some(self, items: Sequence[Item], count: int) -> list[Item]:
+        """So many different ones, in any order."""
+        left = list(items)
+        return [left.pop(int(self.random() * len(left))) for _ in range(min(count, len(left)))]
+
+    def choice(self, seq: Any) -> Any:
+        return self.pick(seq)
+
+    def sample(self, population: Any, k: int, **_: Any) -> Any:
+        return self.some(population, k)
+
+    def shuffle(self, x: MutableSequence[Any]) -> None:
+        x[:] = self.some(x, len(x))
+
+    def randint(self, a: int, b: int) -> int:
+        return self.between(a, b)
+
+    def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
+        if stop is None:
+            start, stop = 0, start
+        return start + step * self.draw(-(-(stop - start) // step))
 
 
 class World:
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.dice = random.Random(seed)
+        self.dice = Dice(seed)
         self._roll = self.dice.random
         self.now_us = 1_000_000
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._sequence = 0
         self._contents = 0
+        self.late_us = 0
+        """By how much PostgreSQL's parts took longer, now and then, than they mostly do; outages grow by that."""
         self.steps = 0
         self.trace: list[str] = []
+        self._digest = hashlib.blake2b(digest_size=16)
         self.counts: dict[str, int] = {}
         self.after_each: Callable[[], None] = lambda: None
 
@@ -31,7 +80,8 @@ class World:
 
     def after(self, delay_us: int, happen: Callable[[], None]) -> None:
         self._sequence += 1
-        heapq.heappush(self._heap, (self.now_us + max(0, delay_us), self._sequence, happen))
+        at_us = self.now_us + delay_us if delay_us > 0 else self.now_us
+        heapq.heappush(self._heap, (at_us, self._sequence, happen))
 
     def between(self, low_us: int, high_us: int) -> int:
         return low_us + int(self._roll() * (high_us - low_us + 1))
@@ -48,7 +98,9 @@ class World:
         self.counts[what] = self.counts.get(what, 0) + by
 
     def note(self, text: str) -> None:
-        self.trace.append(f"{self.now_us / 1000:>10.1f} ms  {text}")
+        line = f"{self.now_us // 1000:>8}.{self.now_us % 1000:03} ms  {text}"
+        self.trace.append(line)
+        self._digest.update(line.encode())
         if len(self.trace) > 4_000:
             del self.trace[:2_000]
 
@@ -56,15 +108,25 @@ class World:
         """Let things happen until then; True as soon as `done` says so (asked now and then)."""
         asked_at = -_ASKED_EVERY_US
         heap, pop = self._heap, heapq.heappop
+        steps = self.steps
         while heap and heap[0][0] <= at_us:
             self.now_us, _, happen = pop(heap)
             happen()
-            self.steps += 1
-            if self.steps % 8 == 0:
+            steps += 1
+            if not steps & 7:
                 self.after_each()
             if done is not None and self.now_us - asked_at >= _ASKED_EVERY_US:
                 asked_at = self.now_us
+                self.steps = steps
                 if done():
                     return True
+        self.steps = steps
         self.now_us = max(self.now_us, at_us)
         return done is not None and done()
+
+    def digest(self) -> str:
+        """Of everything that was noted, how much happened, and where the dice are."""
+        end = f"{self.now_us} {self.steps} {self._contents} {self.dice.getrandbits(64)} {sorted(self.counts.items())}"
+        whole = self._digest.copy()
+        whole.update(end.encode())
+        return whole.hexdigest()

@@ -13,12 +13,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from common.facts import PostgresState
+from common.assignment import HistoryStep
 from common.ids import MemberName
+from common.lsn import Lsn
+from common.timebase import SECOND_US
 from orchestrator.core import events as ev
 from orchestrator.core.spec import ClusterSpec, MemberSpec
 from tests.simulator.fleet import Fleet
+from tests.simulator.model_parts import HistoryFile
 from tests.stories.untellable import Untellable
+
+_FOR_LONG_US = 3_600 * SECOND_US
 
 
 def isolate(fleet: Fleet, name: str) -> None:
@@ -30,11 +35,7 @@ def isolate(fleet: Fleet, name: str) -> None:
 
 def destroy(fleet: Fleet, name: str) -> None:
     """Its data directory is removed; PostgreSQL dies of it, the agent goes on."""
-    server = fleet.postgres[name]
-    server.crash()
-    server.state = PostgresState.ABSENT
-    server.log, server.history, server.histories, server.slots = [], (), {}, set()
-    server.timeline, server.system_identifier, server.marker = 1, "", ()
+    fleet.lose_directory(name)
     fleet.agents[name].postmaster_died()
 
 
@@ -49,7 +50,7 @@ def rewind_fails(fleet: Fleet, name: str) -> None:
 
 def history(fleet: Fleet, name: str, timeline: str) -> None:
     """A real history file of somebody else's timeline, which forks off far below this member's end."""
-    fleet.postgres[name].histories[int(timeline)] = (False, 256)
+    fleet.postgres[name].histories[int(timeline)] = HistoryFile(False, (HistoryStep(1, Lsn(256)),))
 
 
 def stop_control(fleet: Fleet) -> None:
@@ -60,10 +61,9 @@ def etcd(fleet: Fleet, how: str) -> None:
     """Without etcd nobody leads; the control node goes on listening, and leads again when it can."""
     match how:
         case "away":
-            fleet.control.feed(ev.LeadershipLost(fleet.world.now))
-            fleet.control.term = 0
+            fleet.etcd.lose_majority(_FOR_LONG_US)
         case "back":
-            fleet.control.lead()
+            fleet.etcd.have_majority()
         case _:
             raise Untellable(f"etcd is away or back, not {how}")
 
@@ -113,8 +113,10 @@ def _apply_to(fleet: Fleet, name: str, change: Callable[[MemberSpec], MemberSpec
 
 
 def _apply(fleet: Fleet, spec: ClusterSpec) -> None:
-    fleet.spec = fleet.control.spec = spec
-    fleet.control.feed(ev.SpecLoaded(fleet.world.now, spec))
+    fleet.spec = spec
+    for node in fleet.nodes:
+        if node.alive:
+            node.feed(ev.SpecLoaded(node.now, spec))
 
 
 DONE: Mapping[str, Callable[..., None]] = MappingProxyType(

@@ -7,7 +7,7 @@ show writes
 run 55s
 show writes
 etcd back
-run 3s
+run 6s
 show record
 show rule
 show why

@@ -21,6 +21,9 @@ writes wait
 epoch 2 SEALING of a; prior a of epoch 1 under ANY 1 (b, c)
 decided primary_host_lost
 epoch 2 PROMOTING b under ANY 1 (c)
-epoch 2 STABLE under b
+a is fenced
+epoch 3 SEALING of a; prior a of epoch 1 under ANY 1 (b, c) (bound known); b of epoch 2 under ANY 1 (c)
+epoch 3 PROMOTING c under solo
+epoch 3 STABLE under c
 writes are acknowledged
-members a' voter, b serving, c voter
+members a' voter, b' voter, c serving

@@ -3,9 +3,8 @@
 # streams could meet (it would stay open until one is back): the rule goes to solo at once when both are given up.
 fleet
 lose c
-run 1s
 lose b
-until solo within 8s
+until solo within 12s
 show decided last_voter_lost
 show writes
 heal

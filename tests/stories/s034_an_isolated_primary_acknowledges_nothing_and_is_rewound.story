@@ -17,6 +17,7 @@ show lost a
 epoch 2 SEALING of a; prior a of epoch 1 under ANY 1 (b, c)
 epoch 2 PROMOTING b under ANY 1 (c)
 epoch 2 STABLE under b
+a is fenced
 writes are acknowledged
 members a silent, b serving, c voter
 members a' voter, b serving, c voter

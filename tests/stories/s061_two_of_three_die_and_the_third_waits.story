@@ -15,6 +15,6 @@ why seals_out_of_reach a: missing: 1 of b, or a (epoch 1, rule ANY 1 (b, c))
 candidate c: eligible
 candidate a: is_primary it is the member to be replaced
 candidate b: silent last heard N ms ago
-epoch 2 SEALING of a; prior a of epoch 1 under ANY 1 (b, c); a of epoch 1 under ANY 1 (c)
+epoch 2 SEALING of a; prior a of epoch 1 under ANY 1 (b, c)
 epoch 2 PROMOTING c under ANY 1 (b)
 epoch 2 STABLE under c

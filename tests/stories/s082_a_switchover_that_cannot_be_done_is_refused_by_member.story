@@ -3,10 +3,10 @@
 # (Strict, so that the rule stays as it is while its voter is away.)
 fleet strict
 lose c
-run 4s
+run 9s
 show rule
 cut a b
-run 2800ms
+run 3600ms
 switchover
 run 300ms
 switchover c

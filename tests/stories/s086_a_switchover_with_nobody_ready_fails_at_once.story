@@ -4,7 +4,8 @@
 fleet
 lose b
 lose c
-run 3s
+until solo
+run 500ms
 switchover
 run 200ms
 failover

@@ -3,9 +3,12 @@
 What is told is the course of the record, and what people are shown; never times or positions, which
 come from the dice. Safety is not told: the fleet's checkers raise, so no rewrite can bless a lost commit.
 
-    fleet members=3 k=1 seed=1 profile=default priority=b:200 nofailover=c sites=a:east,b:west strict
+    fleet members=3 k=1 seed=1 profile=default priority=b:200 nofailover=c sites=a:east,b:west strict controls=1
     crash a | lose a | restart a | stop-agent a | forget a | stall b 2s | cut a control | mend
+    kill leader | freeze leader 4s | deafen leader | etcd down 3s
     switchover [b] | replace leader | late a epoch=1 | keep record | restore record
+    kill-agent a | kill-guard a | kill-both a | freeze a [agent|guard|postgres|clock] | thaw a | drift a -100
+    fill a 2s | hold b paused|conflict|slow 3s | empty c
     when SEALING|PROMOTING|CHANGE <command>      (`primary` and `candidate` stand for who it is at that moment)
     run 2s | until whole|serving|SEALING|PROMOTING|STABLE|CHANGE|solo|done|QuorumAtRisk|… [within 2s]
     heal | show why|rule|prior|members|candidates
@@ -27,11 +30,13 @@ from orchestrator.core.events import SpecLoaded
 from orchestrator.core.record import Phase, Prior, Record
 from orchestrator.core.spec import STRICT
 from tests.simulator.fleet import Fleet
+from tests.simulator.model_etcd import Copy
 from tests.stories.doing import DONE
 from tests.stories.shown import SHOWN
 from tests.stories.untellable import Untellable
 
 _PATIENCE_US = 60 * SECOND_US
+_ON_A_HOST = ("fill", "hold", "empty", "kill-agent", "kill-guard", "kill-both", "freeze", "thaw", "drift")
 _AT_ONCE = ("show", "switchover", "failover")
 """Looking and asking: a phase may be over soon."""
 _VARYING = (
@@ -49,7 +54,7 @@ class Storyteller:
         self._stories_read: dict[int, int] = {}
         self._numbers: dict[str, int] = {}
         """The incarnation of each member when the story begins."""
-        self._kept: tuple[Record, int] | None = None
+        self._kept: Copy | None = None
         self._saved_since: list[Record] = []
         """Since the last `until` began: a phase may pass between two looks."""
         self.decided: set[str] = set()
@@ -91,6 +96,7 @@ class Storyteller:
             members=int(known.get("members", "3")),
             k=int(known.get("k", "1")),
             profile=PROFILES[known.get("profile", "default")],
+            controls=int(known.get("controls", "1")),
         )
         if "strict" in known:
             fleet.spec = replace(fleet.spec, when_last_voter_lost=STRICT)
@@ -127,6 +133,7 @@ class Storyteller:
         assert born is not None
         self._numbers = {str(m.name): m.number for m in born.members}
         fleet.on_saved = self._saved
+        fleet.host_checkers.on_fenced = lambda name: self._tell(f"{name} is fenced")
 
     def _saved(self, old: Record | None, new: Record) -> None:
         self._saved_since.append(new)
@@ -141,7 +148,6 @@ class Storyteller:
                 self._tell(f"epoch {new.epoch} {new.phase} under {new.primary}")
 
     def _read_decisions(self) -> None:
-        self.fleet.control.unknown_permille = 0  # what a lost answer to a save swallows is the swarm's to try
         self.decided |= {str(reason) for reason in self.fleet.control.decided}
 
     def _read_stories(self) -> None:
@@ -209,7 +215,7 @@ class Storyteller:
             case "restart", name:
                 fleet.restart_host(name)
             case "stop-agent", name:
-                fleet.agents[name].die()
+                fleet.agents[name].host.stop_service()
             case "forget", name:
                 fleet.lose_state(name)
             case "stall", name, duration:
@@ -224,10 +230,58 @@ class Storyteller:
                 fleet.switchover(to[0] if to else None)
             case "replace", "leader":
                 fleet.replace_leader()
+            case "etcd", "down", duration:
+                fleet.etcd.lose_majority(_us(duration))
             case _ if word in DONE:
                 DONE[word](fleet, *rest)
+            case _ if word in _ON_A_HOST and rest[0] in fleet.agents:
+                self._on_a_host(word, *rest)
+            case _:
+                self._control_fault(word, *rest)
+
+    def _control_fault(self, word: str, *rest: str) -> None:
+        fleet = self.fleet
+        match word, *rest:
+            case "kill", "leader":
+                fleet.control.die()
+            case "freeze", "leader", duration:
+                leader = fleet.control
+                leader.freeze()
+                fleet.world.after(_us(duration), leader.thaw)
+            case "deafen", "leader":
+                for member in fleet.agents:
+                    fleet.network.block(member, fleet.control.place)
             case _:
                 raise Untellable(f"no such command: {' '.join((word, *rest))}")
+
+    def _on_a_host(self, word: str, name: str, *what: str) -> None:
+        server, host, world = self.fleet.postgres[name], self.fleet.agents[name].host, self.fleet.world
+        match word, *what:
+            case "fill", duration:
+                server.full = True
+                world.after(_us(duration), lambda: setattr(server, "full", False))
+            case "hold", why, duration:
+                server.hold_replay(why, _us(duration))
+            case "empty", *_:
+                self.fleet.lose_directory(name)
+                host.kill_agent()
+            case "kill-agent", *_:
+                host.kill_agent()
+            case "kill-guard", *_:
+                host.kill_guard()
+            case "kill-both", *_:
+                host.kill_both()
+            case "freeze", *of:
+                processes = {
+                    "agent": (host.agent_process,),
+                    "guard": (host.guard_process,),
+                    "postgres": (host.postgres_process,),
+                }
+                host.freeze(*processes.get("".join(of), ()), clock_stands="clock" in of)
+            case "thaw", *_:
+                host.thaw()
+            case "drift", permille:
+                host.clock.drift(int(permille))
 
     def _late(self, member: str, which: str) -> None:
         """The last order of that epoch to that member, delivered again."""
@@ -244,14 +298,12 @@ class Storyteller:
         agent.receive(order)
 
     def _keep(self, _: str) -> None:
-        record = self.fleet.record()
-        assert record is not None
-        self._kept = (record, self.fleet.etcd.record_revision)
+        self._kept = self.fleet.etcd.copy()
 
     def _restore(self, _: str) -> None:
         """etcd comes back from a backup; another leader reads it."""
         assert self._kept is not None
-        self.fleet.etcd.record, self.fleet.etcd.record_revision = self._kept
+        self.fleet.etcd.restore(self._kept, known=self.fleet.highest_version())
         self.fleet.replace_leader()
         self.fleet.world.run_until(self.fleet.world.now_us + 300_000)
 

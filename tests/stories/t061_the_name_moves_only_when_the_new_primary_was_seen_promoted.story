@@ -15,7 +15,7 @@ show names
 ----
 names primary.c1.db.example. 10.0.0.1 (read back)
 epoch 2 SEALING of a; prior a of epoch 1 under ANY 1 (b, c)
-names primary.c1.db.example. as they were (not confirmed)
+names primary.c1.db.example. 10.0.0.1 (read back)
 epoch 2 PROMOTING b under ANY 1 (c)
 names primary.c1.db.example. as they were (not confirmed)
 epoch 2 STABLE under b

@@ -1,0 +1,254 @@
+"""Walsenders, walreceivers and synchronous waits of the model PostgreSQL (E1 to E4, E16, E19, E23, E28).
+
+What it must get right: names are counted by application_name; every walsender has its own view of the rule
+and mixes its own k with the others' membership; a diverged receiver's first reply is counted; a reply that
+comes before the walsender caught up releases nobody; a connection whose other end vanished goes on looking
+well until a timeout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from common.facts import PostgresState
+from tests.simulator.model_directory import DataDirectory
+from tests.simulator.model_parts import RECORD, Entry, Receiver, Waiter, Walsender, parse_rule
+
+if TYPE_CHECKING:
+    from tests.simulator.model_postgres import Postgres
+
+_STATUS_EVERY_US = 1_000_000
+_RECEIVER_TIMEOUT_US = 2_000_000
+_SENDER_TIMEOUT_US = (2_500_000, 3_000_000)
+_THE_REST_OF_IT_US = (300_000, 1_000_000)
+"""wal_sender_timeout, when the receiver has waited for its own already."""
+
+
+@dataclass(eq=False, slots=True)
+class Streaming(DataDirectory):
+    loaded_rule: str = ""
+    """As the postmaster has it, and every process that it starts from now on."""
+    senders: list[Walsender] = field(default_factory=list)
+    waiters: list[Waiter] = field(default_factory=list)
+    receiver: Receiver | None = None
+    promoting: bool = False
+    next_pid: int = 100
+    on_counted: Callable[[Postgres, Entry, list[Walsender]], None] | None = None
+    on_append: Callable[[Postgres, Entry], None] | None = None
+    on_reply: Callable[[Postgres, Receiver, int], None] | None = None
+
+    def later(self, low_us: int, high_us: int, happen: Callable[[], None]) -> None:
+        """Done by a process of this server, if it still runs then."""
+        run = self.run
+        self.host.postgres_process.after(
+            self.world.between(low_us, high_us), lambda: happen() if run == self.run else None
+        )
+
+    def itself(self) -> Postgres:
+        raise NotImplementedError
+
+    # The receiver
+
+    def _connect_later(self) -> None:
+        self.later(2_000, 100_000, self._connect)
+
+    def _connect(self) -> None:
+        """A receiver starts with what the service file says at this moment (V8)."""
+        if self.state is not PostgresState.STANDBY or self.promoting or not self.conf.upstream:
+            return
+        if self.receiver is not None and self.receiver.alive:
+            return
+        conf = self.conf
+        upstream = self.find(conf.upstream)
+        if (
+            upstream is None
+            or upstream.state is not PostgresState.PRIMARY
+            or upstream.host.postgres_process.frozen
+            or conf.slot not in upstream.slots
+            or any(s.name == conf.name and s.alive for s in upstream.senders)  # the slot is in use (E16)
+        ):
+            self._connect_later()
+            return
+        if self.damaged_from is not None:
+            self.cut(self.damaged_from)  # replay could not read it: asked for again from there
+            self.damaged_from = None
+        self.half_record = False
+        self.next_pid += 1
+        upstream.next_pid += 1
+        sender = Walsender(upstream.next_pid, conf.name, self.itself(), self.disks, upstream.loaded_rule)
+        upstream.senders.append(sender)
+        self.receiver = Receiver(upstream, sender, conf.epoch, received_at=self.world.now_us)
+        # The first reply goes out before the timeline is checked: it is counted (E1).
+        self._reply(self.receiver, self.replayed_end)
+        if not self._fits(upstream) or self._lacks_a_history_file(upstream):
+            if self.world.chance(500):
+                sender.streaming = True  # it has sent all there is in common
+            self.later(2_000, 20_000, lambda: self._refused(sender))
+            return
+        self.later(500, 5_000, lambda: self._caught_up(sender))
+
+    def _caught_up(self, sender: Walsender) -> None:
+        """Also when the walsender was ended meanwhile, and nobody could be told: the receiver finds out."""
+        self._keepalive(sender)
+
+    def _keepalive(self, sender: Walsender) -> None:
+        """The receiver looks up now and then, also when nothing comes."""
+        if self.receiver is not None and self.receiver.sender is sender:
+            self._pull(sender)
+            self.later(500_000, 500_000, lambda: self._keepalive(sender))
+
+    def _fits(self, upstream: Postgres) -> bool:
+        """PostgreSQL's own check: timeline and LSN, not content."""
+        if self.timeline == upstream.timeline:
+            return self.end <= upstream.end
+        return any(s.timeline == self.timeline and self.end <= s.switch_lsn for s in upstream.history)
+
+    def _lacks_a_history_file(self, upstream: Postgres) -> bool:
+        """Every one in between is fetched; one that is missing on both sides strands the follower (V1, F1)."""
+        for t in range(self.timeline + 1, upstream.timeline + 1):
+            if t in self.histories:
+                continue
+            if t not in upstream.histories:
+                self.world.count("receivers stranded by a missing history file")
+                return True
+            self.histories[t] = upstream.histories[t]
+        return False
+
+    def _refused(self, sender: Walsender) -> None:
+        sender.alive = False
+        if self.receiver is not None and self.receiver.sender is sender:
+            self.end_receiver()
+            self._connect_later()
+
+    def end_receiver(self, *, vanished: bool = False) -> None:
+        """The walsender notices a moment later, of a host that vanished only when it waited in vain; replies
+        under way still arrive (one in flight at the seal)."""
+        receiver = self.receiver
+        if receiver is None:
+            return
+        receiver.alive = False
+        self.receiver = None
+        if not vanished and self.state is PostgresState.STANDBY:
+            if self.world.chance(
+                100
+            ):  # flushed as its last act, and not yet looked at by the startup process
+                self.world.count("ends that replay has not looked at")
+                self.hold_replay("unread", self.world.between(20_000, 100_000))
+                if self.held_by == "unread":
+                    self.held_at = max(self.end - RECORD, RECORD)
+            if self.conf.upstream == "" and self.world.chance(150):
+                self.half_record = True
+                self.world.count("torn ends")
+        sender, upstream = receiver.sender, receiver.upstream
+        cut = self.find(upstream.member) is None
+        low_us, high_us = _SENDER_TIMEOUT_US if vanished else _THE_REST_OF_IT_US if cut else (500, 30_000)
+        upstream.later(low_us, high_us, lambda: upstream.drop(sender))
+
+    def drop(self, sender: Walsender) -> None:
+        sender.alive = False
+        if sender in self.senders:
+            self.senders.remove(sender)
+
+    def end_walsender(self, sender: Walsender) -> None:
+        """SIGTERM to it; the follower comes back as another one."""
+        self.drop(sender)
+        follower = sender.follower
+        if self.find(follower.member) is follower and not follower.host.postgres_process.frozen:
+            follower._refused(sender)
+
+    def _pull(self, sender: Walsender) -> None:
+        receiver = self.receiver
+        if receiver is None or receiver.sender is not sender or self.state is not PostgresState.STANDBY:
+            return
+        upstream, now_us = receiver.upstream, self.world.now_us
+        hears = self.find(upstream.member) is upstream and not upstream.host.postgres_process.frozen
+        if hears and (not sender.alive or upstream.state is not PostgresState.PRIMARY):
+            self.end_receiver()
+            self._connect_later()
+            return
+        if not hears:
+            # Half open: nothing comes, nothing says so; wal_receiver_timeout ends it.
+            if now_us - receiver.received_at > _RECEIVER_TIMEOUT_US:
+                self.end_receiver()
+                self._connect_later()
+            return
+        if now_us < self.stalled_until or self.full:
+            return
+        before = self.end
+        upstream.send_all(sender)
+        receiver.received_at = now_us
+        if self.end > before or now_us - receiver.replied_at >= _STATUS_EVERY_US:
+            self._reply(receiver, self.end)
+
+    def send_all(self, sender: Walsender) -> None:
+        follower = sender.follower
+        if self.world.now_us < follower.stalled_until:
+            return
+        upto = self.flushed_end
+        while follower.end < upto:
+            index = (follower.end - RECORD) // RECORD
+            entry = self.log[index]
+            if follower.timeline != entry.timeline:
+                follower.timeline = entry.timeline
+                follower.history = tuple(s for s in self.history if s.timeline < entry.timeline)
+            follower.log.append(entry)
+            follower.half_record = False
+            follower.foreign_records = max(0, follower.foreign_records - 1)
+            if follower.on_append is not None:
+                follower.on_append(follower, entry)
+        if self.timeline != follower.timeline and follower.end == upto:
+            follower.timeline, follower.history = self.timeline, self.history
+        sender.streaming = True
+
+    def poke_senders(self) -> None:
+        for sender in self.senders:
+            if sender.streaming and sender.alive:
+                follower = sender.follower
+                follower.later(200, 2_000, lambda s=sender, f=follower: f._pull(s))  # type: ignore[misc]
+
+    def _reply(self, receiver: Receiver, flushed: int) -> None:
+        upstream, sender = receiver.upstream, receiver.sender
+        receiver.replied_at = self.world.now_us
+        if self.on_reply is not None:
+            self.on_reply(self.itself(), receiver, flushed)
+
+        def arrive() -> None:
+            # Read whenever the walsender reads: a thawed one finds what was sent before the seal (E28).
+            if sender.alive:
+                sender.flushed = max(sender.flushed, flushed)
+                upstream.release(sender)
+
+        upstream.later(200, 5_000, arrive)
+
+    # Synchronous waits
+
+    def release(self, sender: Walsender) -> None:
+        """A walsender with its own k, over everybody's published membership (E2)."""
+        k, names = parse_rule(sender.rule)
+        if k == 0 or not sender.streaming or sender.name not in names or not self.waiters:
+            return
+        counted = [s for s in self.senders if s.alive and s.streaming and s.name in parse_rule(s.rule)[1]]
+        if len(counted) < k:
+            return
+        upto = sorted((s.flushed for s in counted), reverse=True)[k - 1]
+        for waiter in [w for w in self.waiters if w.entry.end <= upto]:
+            self.waiters.remove(waiter)
+            if self.on_counted is not None:
+                counts = [s for s in counted if s.flushed >= waiter.entry.end]
+                self.on_counted(self.itself(), waiter.entry, counts)
+            waiter.acknowledged()
+
+    def release_all(self) -> None:
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
+            waiter.acknowledged()
+
+    def cancel_wait(self, entry: Entry) -> bool:
+        """Answered as a success with a WARNING: done here, replicated perhaps never (E8)."""
+        for waiter in self.waiters:
+            if waiter.entry == entry:
+                self.waiters.remove(waiter)
+                return True
+        return False
