@@ -37,6 +37,8 @@ _AIMED: tuple[Fault, ...] = (
     aimed.leader_dies_in_a_dispatch,
     aimed.only_one_voter_keeps_up,
     aimed.new_primary_is_lost_at_once,
+    aimed.what_only_the_new_primary_has,
+    aimed.what_only_the_new_primary_has,
     aimed.voter_is_removed_while_the_other_lags,
     aimed.voter_is_removed_while_the_other_lags,  # twice: it succeeds seldom
     aimed.primary_is_lost_in_a_rule_change,
@@ -46,7 +48,8 @@ _AIMED: tuple[Fault, ...] = (
     aimed.old_primary_comes_back,
     aimed.two_at_once,
     aimed.cascade,
-    *host.AIMED,
+)
+_CLAUSES: tuple[Fault, ...] = (
     *clauses.AT_A_CLAUSE,
     experiments.one_is_gone_for_good,
     experiments.switchover_is_clean,
@@ -92,10 +95,24 @@ def _name(fault: Fault) -> str:
 
 
 PLAIN = tuple(map(_name, _PLAIN))
-OFTEN = tuple(map(_name, (*_AIMED, *_CONTROL)))
+AIMED = tuple(map(_name, _AIMED))
+HOST = tuple(map(_name, host.AIMED))
+CLAUSES = tuple(map(_name, _CLAUSES))
+CONTROL = tuple(map(_name, _CONTROL))
 EXPERIMENTS = tuple(map(_name, experiments.EXPERIMENTS))
 RARE = tuple(map(_name, _RARE))
 """After these a round may end in an exception."""
 KINDS: Mapping[str, Fault] = MappingProxyType(
-    {_name(fault): fault for fault in (*_PLAIN, *_AIMED, *_CONTROL, *_RARE, *experiments.EXPERIMENTS)}
+    {
+        _name(fault): fault
+        for fault in (
+            *_PLAIN,
+            *_AIMED,
+            *host.AIMED,
+            *_CLAUSES,
+            *_CONTROL,
+            *_RARE,
+            *experiments.EXPERIMENTS,
+        )
+    }
 )

@@ -101,6 +101,27 @@ def new_primary_is_lost_at_once(s: Scene) -> None:
     s.later(50, 600, then)
 
 
+def what_only_the_new_primary_has(s: Scene) -> None:
+    """`one` alone keeps up, so it becomes the primary; nobody reaches it there, and it is lost at once. The
+    others are left, who lack what was acknowledged: nobody may take over before it, or the old one, is back."""
+    for other in s.others:
+        s.cut(other, s.primary, 1_500, 3_000)
+
+    def alone() -> None:
+        for other in s.others:
+            s.cut(s.one, other, 2_000, 4_000)
+
+    def then() -> None:
+        s.fleet.once(lambda record: record.phase is Phase.PROMOTING, alone)
+        s.fleet.once(
+            lambda record: record.phase is Phase.STABLE,
+            lambda: s.later(0, 60, lambda: s.lose(s.current_primary(), 2_500, 6_000)),
+        )
+        s.vanish()
+
+    s.later(100, 600, then)
+
+
 def voter_is_removed_while_the_other_lags(s: Scene) -> None:
     """The voter that acknowledged is lost for longer than a rule waits for it, the one that stays lags."""
     stay_ms = s.fleet.profile.voter_lost_ms

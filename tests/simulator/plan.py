@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from common.profile import PROFILES
-from tests.simulator.faults import EXPERIMENTS, KINDS, OFTEN, PLAIN, RARE
+from tests.simulator.faults import AIMED, CLAUSES, CONTROL, EXPERIMENTS, HOST, KINDS, PLAIN, RARE
 from tests.simulator.world import Dice
 
 WEATHERS = ("calm", "calm", "calm", "lossy", "slow", "stormy")
 _ROUNDS = 8
+_SHARES = (AIMED, AIMED, AIMED, AIMED, HOST, HOST, CLAUSES, CONTROL, CONTROL, PLAIN, PLAIN)
+"""What a fault is drawn from, each as often as the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def read(text: str) -> Plan:
 def plan_of(seed: int) -> Plan:
     """Everything from the seed."""
     dice = Dice(seed * 2 + 1)
-    members = dice.pick((2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 7))
+    members = dice.pick((2, 3, 3, 3, 3, 3, 3, 4, 4, 4, 5, 5, 6, 7))
     k = dice.between(1, min(members - 1, 3)) if members > 3 and dice.chance(500) else 1
     return Plan(
         seed=seed,
@@ -113,7 +114,7 @@ def plan_of(seed: int) -> Plan:
         controls=dice.pick((1, 2, 3, 3, 3, 4, 5)),
         sites=dice.pick((1, 1, 2, 3)),
         k=k,
-        profile=dice.pick(("fast", "fast", "fast", "default", "default", "default", "patient")),
+        profile=dice.pick(("fast",) * 5 + ("default",) * 5 + ("patient",)),
         strict=dice.chance(100),
         drift_permille=dice.pick((0, 0, 10, 50)),
         weather=dice.pick(WEATHERS),
@@ -131,13 +132,9 @@ def _round(dice: Dice) -> Round:
     at_ms = 0
     faults: list[Timed] = []
     for _ in range(dice.pick((1, 1, 2, 3))):
-        kind = dice.pick(OFTEN if dice.chance(700) else PLAIN)
+        kind = dice.pick(dice.pick(_SHARES))
         faults.append(Timed(at_ms, kind, dice.draw(1 << 20)))
         at_ms += dice.between(1, 1_500)
     if dice.chance(130):
         faults.append(Timed(at_ms, dice.pick(RARE), dice.draw(1 << 20)))
     return Round(at_ms + dice.between(100, 2_500), tuple(faults))
-
-
-def profile_mistakes(plan: Plan) -> bool:
-    return plan.profile not in PROFILES
