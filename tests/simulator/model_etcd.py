@@ -19,6 +19,7 @@ from tests.simulator.model_network import ETCD, Network
 from tests.simulator.world import World
 
 LEASE_US = 3_000_000
+_CLUSTER_ID = 77
 Result = TypeVar("Result")
 
 
@@ -46,7 +47,7 @@ class Etcd:
         self, world: World, network: Network, saved: Callable[[Record | None, Record], None]
     ) -> None:
         self.world, self.network, self._on_saved = world, network, saved
-        self.cluster_id = 77
+        self.cluster_id = _CLUSTER_ID
         self.record: Record | None = None
         self.record_revision = 0
         self.revision = 100
@@ -177,11 +178,14 @@ class Etcd:
     def restore(self, copy: Copy, *, known: Version, cluster_id: int | None = None) -> None:
         """All members came back from a backup; nobody's lease is in it any more. `known`: the highest version
         that any member obeyed."""
+        before = self.record_revision
         mine = NO_VERSION if copy.record is None else Version(copy.record.epoch, copy.record_revision)
-        self.must_stop = self.must_stop or known > mine or bool(cluster_id)
         self.world.count("etcd restored from a copy")
-        self.went_back = self.went_back or copy.record_revision != self.record_revision or bool(cluster_id)
         self.record, self.record_revision, self.revision = copy.record, copy.record_revision, copy.revision
         if cluster_id is not None:
             self.cluster_id = cluster_id
+        # A second restore may bring back what the first one lost.
+        foreign = self.cluster_id != _CLUSTER_ID
+        self.must_stop = known > mine or foreign
+        self.went_back = self.must_stop or self.went_back or copy.record_revision != before
         self._vacate()
