@@ -293,6 +293,7 @@ def disk_is_damaged(s: Scene) -> None:
         records = (server.end - held_at) // 128
         if server.run == run and server.state is PostgresState.STANDBY and records > 0:
             s.fleet.world.count("damaged disks")
+            s.lost.append(s.one)  # a solo rule of its own is resolved by nobody else (I5)
             server.damaged_from = held_at + s.dice.between(0, records - 1) * 128
             s.later(0, 60, s.lose_primary)
 
