@@ -313,6 +313,7 @@ def primary_s_disk_is_damaged(s: Scene) -> None:
     if lowest >= mark.flushed_lsn:
         return
     s.fleet.world.count("damaged disks")
+    s.lost.append(s.primary)  # it may be what a rule on its way to solo ends with (seed 500045, I5)
     server.damaged_from = lowest + s.dice.between(0, (mark.flushed_lsn - lowest) // 128 - 1) * 128
     server.lost_wal = True
     s.fleet.kill_postmaster(s.primary)
