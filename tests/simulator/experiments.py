@@ -23,10 +23,10 @@ from tests.simulator.scene import Fault, Scene, scene
 _ANOTHER_ETCD = 78
 _QUIET_AFTER_US = 8_000_000
 """By then everything has happened that the faults before had in store."""
-_WHOLE_WITHIN_US = 60_000_000
+WHOLE_WITHIN_US = 60_000_000
 
 
-def _is_quiet(s: Scene) -> bool:
+def is_quiet(s: Scene) -> bool:
     """Everything heals, and what was in store has happened; False where the cluster can't be whole."""
     fleet, world = s.fleet, s.fleet.world
     if not world.counts.get("faults") and fleet.whole():
@@ -37,12 +37,12 @@ def _is_quiet(s: Scene) -> bool:
     return world.run_until(world.now_us + 20_000_000, fleet.whole)
 
 
-def _anew(s: Scene) -> Scene:
+def anew(s: Scene) -> Scene:
     """Who is who by now."""
     return replace(scene(s.fleet, s.dice), lost=s.lost)
 
 
-def _must(fleet: Fleet, happen: Callable[[], bool], within_us: int, what: str) -> None:
+def must(fleet: Fleet, happen: Callable[[], bool], within_us: int, what: str) -> None:
     if not fleet.world.run_until(fleet.world.now_us + within_us, happen):
         status = fleet.control.engine.status(fleet.control.now)
         raise Violation(f"{what}; {status.phase} {[(r.reason, r.text) for r in status.reasons]}")
@@ -62,9 +62,9 @@ def _serves_without(fleet: Fleet, lost: str) -> Callable[[], bool]:
 
 def one_is_gone_for_good(s: Scene) -> None:
     """I5: from a whole cluster everything goes on without any one member, whatever was under way."""
-    if not _is_quiet(s):
+    if not is_quiet(s):
         return
-    fleet, world, now = s.fleet, s.fleet.world, _anew(s)
+    fleet, world, now = s.fleet, s.fleet.world, anew(s)
     victim = now.anybody
     begun = 2 if not now.others and s.dice.chance(500) else s.dice.draw(4)
     if begun == 0:
@@ -81,7 +81,7 @@ def one_is_gone_for_good(s: Scene) -> None:
         world.run_until(world.now_us + 3_000_000, lambda: len((fleet.record() or _no_record()).rules) == 2)
     fleet.lose_host(victim)
     world.run_until(world.now_us + 1_000_000)
-    _must(fleet, _serves_without(fleet, victim), _WHOLE_WITHIN_US, f"I5: {victim} is gone, and nobody serves")
+    must(fleet, _serves_without(fleet, victim), WHOLE_WITHIN_US, f"I5: {victim} is gone, and nobody serves")
     world.count("gone for good")
     fleet.restart_host(victim)
 
@@ -89,12 +89,12 @@ def one_is_gone_for_good(s: Scene) -> None:
 def two_are_gone_one_after_the_other(s: Scene) -> None:
     """R2 (c), R4: a primary is gone, and the next one as soon as it is one. The third serves, if it has what the
     bounds ask for, that were recorded with the second."""
-    if len(s.fleet.agents) != 3 or not _is_quiet(s):
+    if len(s.fleet.agents) != 3 or not is_quiet(s):
         return
-    fleet, world, gone = s.fleet, s.fleet.world, [_anew(s).primary]
+    fleet, world, gone = s.fleet, s.fleet.world, [anew(s).primary]
 
     def lose_the_next() -> None:
-        gone.append(_anew(s).primary)
+        gone.append(anew(s).primary)
         fleet.lose_host(gone[1])
 
     fleet.once(lambda record: record.phase is Phase.STABLE and record.epoch > epoch, lose_the_next)
@@ -116,7 +116,7 @@ def two_are_gone_one_after_the_other(s: Scene) -> None:
             return True
         return at.primary == third.name and fleet.serving() and fleet.checkers.client_rows > rows
 
-    _must(fleet, serves_or_may_not, _WHOLE_WITHIN_US, f"R2: {gone} are gone, and the third may serve")
+    must(fleet, serves_or_may_not, WHOLE_WITHIN_US, f"R2: {gone} are gone, and the third may serve")
     world.count("third ones that serve")
     for name in gone:
         fleet.restart_host(name)
@@ -124,21 +124,21 @@ def two_are_gone_one_after_the_other(s: Scene) -> None:
 
 def handover_to_nobody(s: Scene) -> None:
     """R1: a primary that is gone before it stopped holds up a switchover no longer than its time."""
-    if not _is_quiet(s):
+    if not is_quiet(s):
         return
-    fleet, now = s.fleet, _anew(s)
+    fleet, now = s.fleet, anew(s)
     fleet.once(lambda record: record.handover is not None, lambda: fleet.lose_host(now.primary))
     fleet.switchover(None)
     fleet.world.run_until(fleet.world.now_us + 1_000_000)
-    _must(fleet, _serves_without(fleet, now.primary), _WHOLE_WITHIN_US, "R1: nobody takes over")
+    must(fleet, _serves_without(fleet, now.primary), WHOLE_WITHIN_US, "R1: nobody takes over")
     fleet.restart_host(now.primary)
 
 
 def switchover_is_clean(s: Scene) -> None:
     """R1, "Switchover": the one meant takes over, and the old primary follows it as it is."""
-    if not _is_quiet(s):
+    if not is_quiet(s):
         return
-    fleet, now, before = s.fleet, _anew(s), s.fleet.record()
+    fleet, now, before = s.fleet, anew(s), s.fleet.record()
     assert before is not None
     fleet.once(lambda record: record.handover is not None, lambda: load(s, 1_200))
     fleet.switchover(now.one)
@@ -147,7 +147,7 @@ def switchover_is_clean(s: Scene) -> None:
         record = fleet.record()
         return record is not None and record.epoch > before.epoch and fleet.whole()
 
-    _must(fleet, done, _WHOLE_WITHIN_US, f"the switchover to {now.one} did not end")
+    must(fleet, done, WHOLE_WITHIN_US, f"the switchover to {now.one} did not end")
     after = fleet.record()
     assert after is not None
     if after.epoch == before.epoch + 1 and after.primary != now.one:
@@ -161,9 +161,9 @@ def switchover_is_clean(s: Scene) -> None:
 def disk_of_a_standby_is_damaged(s: Scene) -> None:
     """R1, V6, V7: only `one` keeps up, and its disk loses records that it had flushed; its walreceiver dies of
     it. It knows how far it had flushed, so nothing may be promoted that lacks them."""
-    if not s.others or not _is_quiet(s):
+    if not s.others or not is_quiet(s):
         return
-    fleet, world, now = s.fleet, s.fleet.world, _anew(s)
+    fleet, world, now = s.fleet, s.fleet.world, anew(s)
     for other in now.others:
         fleet.postgres[other].stalled_until = world.now_us + 4_000_000
     server = fleet.postgres[now.one]
@@ -188,35 +188,35 @@ def disk_of_a_standby_is_damaged(s: Scene) -> None:
     fleet.lose_host(now.primary)
     world.run_until(world.now_us + s.dice.between(2_500_000, 4_000_000))
     fleet.restart_host(now.primary)
-    _must(fleet, fleet.whole, _WHOLE_WITHIN_US, f"not whole after {now.one} lost records (I5)")
+    must(fleet, fleet.whole, WHOLE_WITHIN_US, f"not whole after {now.one} lost records (I5)")
     world.count("damaged disks")
 
 
 def primary_s_agent_is_lost(s: Scene) -> None:
     """R1: nobody stops the primary at once, so the others seal while it still sends."""
-    if not _is_quiet(s):
+    if not is_quiet(s):
         return
-    fleet, now = s.fleet, _anew(s)
+    fleet, now = s.fleet, anew(s)
     s.lost.append(now.primary)
     fleet.lose_state(now.primary)
     load(s, 1_200)
     fleet.world.run_until(fleet.world.now_us + 1_000_000)
-    _must(fleet, fleet.whole, _WHOLE_WITHIN_US, f"not whole after the agent of {now.primary} forgot (I5)")
+    must(fleet, fleet.whole, WHOLE_WITHIN_US, f"not whole after the agent of {now.primary} forgot (I5)")
 
 
 def promotion_outlives_its_epoch(s: Scene) -> None:
     """R1, R4: as `agent_is_away_over_a_slow_promotion`, and nothing else."""
-    if not _is_quiet(s):
+    if not is_quiet(s):
         return
-    agent_is_away_over_a_slow_promotion(_anew(s))
+    agent_is_away_over_a_slow_promotion(anew(s))
     s.fleet.world.run_until(s.fleet.world.now_us + 6_000_000)
 
 
 def agent_forgets_a_promotion(s: Scene) -> None:
     """R1, docs/decisions/what-a-lost-state-was-told.md: it seals later, and PostgreSQL is still being promoted."""
-    if len(s.fleet.agents) < 3 or not _is_quiet(s):
+    if len(s.fleet.agents) < 3 or not is_quiet(s):
         return  # of two, the one that forgets would be the only one that can tell
-    fleet, world, now = s.fleet, s.fleet.world, _anew(s)
+    fleet, world, now = s.fleet, s.fleet.world, anew(s)
 
     def slow_it_down() -> None:
         record = fleet.record()
@@ -239,7 +239,7 @@ def agent_forgets_a_promotion(s: Scene) -> None:
     fleet.lose_host(now.primary)
     world.run_until(world.now_us + 6_000_000)
     fleet.restart_host(now.primary)
-    _must(fleet, fleet.whole, _WHOLE_WITHIN_US, "not whole after an agent forgot a promotion (I5)")
+    must(fleet, fleet.whole, WHOLE_WITHIN_US, "not whole after an agent forgot a promotion (I5)")
 
 
 def standby_is_nofailover(s: Scene) -> None:
@@ -260,18 +260,18 @@ def standby_leaves(s: Scene) -> None:
 def _the_file_says(s: Scene, kind: str) -> None:
     """What the operator wants of `one` changes; then the primary is lost, and later all is as it was."""
     fleet, world = s.fleet, s.fleet.world
-    if len(fleet.agents) < 3 or not _is_quiet(s):
+    if len(fleet.agents) < 3 or not is_quiet(s):
         return
-    now, spec = _anew(s), fleet.spec
+    now, spec = anew(s), fleet.spec
     mine = spec.member(MemberName(now.one))
     assert mine is not None
     if kind == "nofailover":
-        _apply(fleet, _with(spec, replace(mine, nofailover=True)))
+        apply(fleet, with_member(spec, replace(mine, nofailover=True)))
     elif kind == "priority":
-        _apply(fleet, _with(spec, replace(mine, priority=s.dice.pick((50, 200, 200)))))
+        apply(fleet, with_member(spec, replace(mine, priority=s.dice.pick((50, 200, 200)))))
     else:
         others = tuple(m for m in spec.members if m.name != now.one)
-        _apply(fleet, replace(spec, members=others, k=min(spec.k, len(others) - 1)))
+        apply(fleet, replace(spec, members=others, k=min(spec.k, len(others) - 1)))
     world.run_until(world.now_us + s.dice.between(2_000_000, 4_000_000))
     if kind == "nofailover":
         _nobody_forced(fleet.record(), now.one)
@@ -282,12 +282,12 @@ def _the_file_says(s: Scene, kind: str) -> None:
             world.run_until(world.now_us + 200_000)
         fleet.lose_host(now.primary)
         world.run_until(world.now_us + 1_000_000)
-        _must(fleet, _serves_without(fleet, now.primary), _WHOLE_WITHIN_US, f"nobody serves after {kind}")
+        must(fleet, _serves_without(fleet, now.primary), WHOLE_WITHIN_US, f"nobody serves after {kind}")
         fleet.restart_host(now.primary)
         if kind == "nofailover":
             _nobody_forced(fleet.record(), now.one)
-    _apply(fleet, spec)
-    _must(fleet, fleet.whole, _WHOLE_WITHIN_US, f"not whole after {kind} of {now.one} was taken back (I5)")
+    apply(fleet, spec)
+    must(fleet, fleet.whole, WHOLE_WITHIN_US, f"not whole after {kind} of {now.one} was taken back (I5)")
 
 
 def _nobody_forced(record: Record | None, member: str) -> None:
@@ -297,11 +297,11 @@ def _nobody_forced(record: Record | None, member: str) -> None:
         raise Violation(f"R3: {member} is nofailover, and the record has it as voter or primary")
 
 
-def _with(spec: ClusterSpec, changed: MemberSpec) -> ClusterSpec:
+def with_member(spec: ClusterSpec, changed: MemberSpec) -> ClusterSpec:
     return replace(spec, members=tuple(changed if m.name == changed.name else m for m in spec.members))
 
 
-def _apply(fleet: Fleet, spec: ClusterSpec) -> None:
+def apply(fleet: Fleet, spec: ClusterSpec) -> None:
     fleet.spec = spec
     for node in fleet.nodes:
         node.feed(ev.SpecLoaded(node.now, spec))
@@ -313,9 +313,9 @@ def _apply(fleet: Fleet, spec: ClusterSpec) -> None:
 def etcd_is_restored_old(s: Scene) -> None:
     """R14: the record is that of before two changes of the rule, which looks the same and is in the same epoch.
     Nothing is written and nobody is ordered about until a person has mended it."""
-    if not s.others or not _is_quiet(s):
+    if not s.others or not is_quiet(s):
         return
-    fleet, world, etcd, now = s.fleet, s.fleet.world, s.fleet.etcd, _anew(s)
+    fleet, world, etcd, now = s.fleet, s.fleet.world, s.fleet.etcd, anew(s)
     old, old_revision = etcd.record, etcd.record_revision
     assert old is not None
     fleet.lose_host(now.one)
@@ -339,9 +339,9 @@ def etcd_is_restored_old(s: Scene) -> None:
 
 def another_etcd(s: Scene) -> None:
     """R14: the record was copied into an etcd that is not the one it was written in; then the primary crashes."""
-    if not _is_quiet(s):
+    if not is_quiet(s):
         return
-    fleet, now, record = s.fleet, _anew(s), s.fleet.record()
+    fleet, now, record = s.fleet, anew(s), s.fleet.record()
     assert record is not None
     mine, fleet.etcd.cluster_id = fleet.etcd.cluster_id, _ANOTHER_ETCD
     fleet.replace_leader()
@@ -388,4 +388,3 @@ EXPERIMENTS: tuple[Fault, ...] = (
     standby_leaves,
     switchover_is_clean,
 )
-"""Their number has no divisor in common with those by which the options of a run are drawn."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from tests.simulator import experiments
+from tests.simulator import experiments, experiments_late
 from tests.simulator import faults_aimed as aimed
 from tests.simulator import faults_clauses as clauses
 from tests.simulator import faults_control as control
@@ -99,7 +99,8 @@ AIMED = tuple(map(_name, _AIMED))
 HOST = tuple(map(_name, host.AIMED))
 CLAUSES = tuple(map(_name, _CLAUSES))
 CONTROL = tuple(map(_name, _CONTROL))
-EXPERIMENTS = tuple(map(_name, experiments.EXPERIMENTS))
+_EXPERIMENTS: tuple[Fault, ...] = (*experiments.EXPERIMENTS, *experiments_late.LATE, *experiments_late.LATE)
+EXPERIMENTS = tuple(map(_name, _EXPERIMENTS))
 RARE = tuple(map(_name, _RARE))
 """After these a round may end in an exception."""
 KINDS: Mapping[str, Fault] = MappingProxyType(
@@ -112,7 +113,7 @@ KINDS: Mapping[str, Fault] = MappingProxyType(
             *_CLAUSES,
             *_CONTROL,
             *_RARE,
-            *experiments.EXPERIMENTS,
+            *_EXPERIMENTS,
         )
     }
 )

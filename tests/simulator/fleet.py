@@ -131,7 +131,8 @@ class Fleet:
         self.network.heal()
         self._awaited.clear()
         for name, server in self.postgres.items():
-            server.stalled_until = 0
+            server.stalled_until = server.checkpointer_stalls_until = server.slow_reload_us = 0
+            server.resume_replay("paused", "conflict", "slow")
             agent = self.agents[name]
             server.full = False
             agent.fuse = agent.stalled_until = 0

@@ -33,6 +33,8 @@ class Postgres(Streaming):
     waits: bool = False
     """The checkpointer's flag: whether a backend looks at the rule at all."""
     checkpointer_stalls_until: int = 0
+    slow_reload_us: int = 0
+    """At most so much later the postmaster acts on a SIGHUP."""
     orphans: bool = False
     """DYING: backends that are left answer their clients as before; nobody is told of a commit that waits."""
     primary_since: Instant = Instant(0)
@@ -202,7 +204,7 @@ class Postgres(Streaming):
         self.conf = conf
         if not self.running:
             return
-        self.later(*_SIGHUP_US, lambda: self._reload(conf))
+        self.later(_SIGHUP_US[0], _SIGHUP_US[1] + self.slow_reload_us, lambda: self._reload(conf))
         if changed_stream and conf.upstream:
             self.later(1_000, 8_000, self._switch_stream)
 

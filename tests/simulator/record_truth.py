@@ -110,15 +110,19 @@ class RecordTruth:
             rules = record.rules
         else:  # superseded; where its priors were settled already, I2 is what counts
             rules = tuple(p.rule for p in record.prior if (p.epoch, p.primary) == (epoch, member))
+        if rules and not any(self._met(rule, record, entry) for rule in rules):
+            listed = [str(rule) for rule in rules]
+            raise Violation(f"R5: row {entry.content} is acknowledged by {member}, and {listed} are not met")
+
+    def _met(self, rule: Rule, record: Record, entry: Entry) -> bool:
+        """As many of its voters have this row as it asks for, by content."""
         index = entry.start // RECORD - 1
 
         def has(voter: Voter) -> bool:
             log = self.fleet.postgres[voter.member].log
             return (index < len(log) and log[index] == entry) or self._forgot(record, voter)
 
-        if rules and not any(sum(map(has, rule.voters)) >= rule.k for rule in rules):
-            listed = [str(rule) for rule in rules]
-            raise Violation(f"R5: row {entry.content} is acknowledged by {member}, and {listed} are not met")
+        return sum(map(has, rule.voters)) >= rule.k
 
     # R1, "When"
 
@@ -208,13 +212,13 @@ class RecordTruth:
                 yield f"R3: {new.candidate} is chosen, though there is a better one: {ranks}"
 
     def _moved(self, new: Record, sealed: dict[Voter, SealReport]) -> Iterator[str]:
-        """R1, I8: who is sealed stands still, by its log and not by its word."""
+        """R1, I8: who is sealed stands still, by its log, as far as it can be read, and not by its word."""
         for member in new.members:
             seal = sealed.get(member.voter)
             if seal is None or seal.damaged:
                 continue
             same = self.fleet.agents[member.name].state.incarnation == seal.incarnation
-            end = self.fleet.postgres[member.name].end
+            end = self.fleet.postgres[member.name].readable_end
             if same and end != seal.end_lsn and not self._forgot(new, member.voter):
                 yield f"R1: {member.name} is sealed at {seal.end_lsn}, and its log ends at {Lsn(end)}"
 
@@ -238,8 +242,16 @@ class RecordTruth:
                 seen_at = self._streamed_at.get((str(new.primary), name), -_SEEN_LATELY_US)
                 if self.fleet.control.decided_us - seen_at > _SEEN_LATELY_US:
                     yield f"R6: {voter} is added, and {new.primary} does not see it streaming"
-        elif (len(old.rules), len(new.rules)) != (2, 1) or new.rules != (old.target,):
+        elif (len(old.rules), len(new.rules)) == (2, 1) and new.rules == (old.target,):
+            yield from self._carried_over(new)
+        else:
             yield f"R6: {old.rules} became {new.rules}, target {old.target}"
+
+    def _carried_over(self, new: Record) -> Iterator[str]:
+        """R6 (3): k of V have everything that was acknowledged, however it was."""
+        acknowledged, rule = self.fleet.checkers.acknowledged, new.rules[0]
+        if rule.kind is RuleKind.QUORUM and acknowledged and not self._met(rule, new, acknowledged[-1][1]):
+            yield f"R6: the rule is {rule} now, and too few of them have row {acknowledged[-1][1].content}"
 
     def _settled(self, new: Record) -> Iterator[str]:
         """R5: k of V have the first record of the new timeline, by content."""
