@@ -4,7 +4,8 @@
 --shrink N                     a failing seed made small, written below plans/
 --plan FILE                    a plan that was written down
 --bench                        counted failovers in a second of one core, and events for each
---soak --hours H [--jobs J]    go on; failing seeds are kept in a file
+--soak --hours H [--jobs J] [--json FILE]
+                               go on; failing seeds are kept in a file, totals in another
 """
 
 from __future__ import annotations
@@ -49,12 +50,13 @@ def main() -> int:
     parser.add_argument("--soak", action="store_true")
     parser.add_argument("--hours", type=float, default=1.0)
     parser.add_argument("--jobs", type=int, default=0, help="processes of the soak (default: one for a core)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where a soak writes its totals")
     options = parser.parse_args()
     first: int = options.seed if options.seed is not None else secrets.randbelow(10**9)
     if options.bench:
         return bench.main(first, options.seconds)
     if options.soak:
-        return soak.main(first, options.hours, options.jobs)
+        return soak.main(first, options.hours, options.jobs, options.json)
     if options.shrink is not None:
         return _shrink(options.shrink)
     if options.plan is not None:
