@@ -32,7 +32,7 @@ unit: ## unit tests and stories
 stories: ## stories only; ARGS=--rewrite refreshes what they expect (read the diff)
 	@$(HERE) python -m pytest tests/stories $(ARGS)
 
-sim: ## the simulator: fresh seeds for 30 s
+sim: ## the simulator: fixed seeds, and fresh ones for two minutes
 	@$(DEV) python -m tests.run --only simulator $(ARGS)
 
 adapters: ## the adapters' contract suites, on real parts

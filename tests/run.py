@@ -71,8 +71,8 @@ def stages(pytest_arguments: Sequence[str]) -> Iterator[Stage]:
     yield Stage("unit", 60, _pytest(unit_paths(), pytest_arguments))
     simulator = _pytest(["tests/simulator"], pytest_arguments)
     if (ROOT / "tests/simulator/__main__.py").exists():
-        simulator += (Command((*python, "tests.simulator", "--seconds", "30")),)
-    yield Stage("simulator", 60, simulator)
+        simulator += (Command((*python, "tests.simulator", "--seconds", "120")),)
+    yield Stage("simulator", 150, simulator)
     yield Stage("adapters", 120, _pytest(["tests/adapters"], pytest_arguments))
     yield Stage("integration", 420, _pytest(["tests/integration"], pytest_arguments))
 
