@@ -182,7 +182,7 @@ def _act(agent: Agent, step: st.Step) -> object:  # noqa: C901 - a table, one ro
             pg.write_settings(conf)
             return None
         case st.EndReceivers():
-            pg.end_receiver()
+            pg.end_receiver_by_signal()
             return None
         case st.EndClients():
             pg.resume_replay("paused", "conflict")

@@ -9,13 +9,15 @@ from common.assignment import Version
 from common.facts import Facts, PostgresState
 from common.ids import MemberName, parse_application_name
 from orchestrator.core.record import Phase, Record
-from tests.simulator.model_parts import Entry, Walsender, is_prefix
+from tests.simulator.model_parts import Entry, Receiver, Walsender, is_prefix
 from tests.simulator.model_postgres import Postgres
 
 if TYPE_CHECKING:
     from tests.simulator.checkers_seals import SealCheckers
     from tests.simulator.fleet import Fleet
     from tests.simulator.model_agent import Agent
+
+_COMPARED_EVERY = 64
 
 
 class Violation(AssertionError):
@@ -30,6 +32,11 @@ class Checkers:
         self.promotions: dict[int, tuple[str, int, list[Entry]]] = {}
         """epoch → who, its timeline, its log at the switch point."""
         self.timelines: dict[int, str] = {}
+        """timeline → who acknowledged or was promoted on it."""
+        self.allocated: dict[int, tuple[int, str]] = {}
+        """timeline → (epoch, candidate), as records were saved (R11)."""
+        self._compared: dict[str, tuple[Receiver, int]] = {}
+        """Member → its receiver, and how much has come since the logs were compared."""
         self.client_rows = 0
         self.seals: SealCheckers
         self.on_promoted: Callable[[Postgres], None] = lambda server: None
@@ -41,16 +48,18 @@ class Checkers:
         server.on_append = self._appended
         server.on_counted = self._counted
         server.on_rebuilt = self._rebuilt
+        server.on_acknowledged = self._acknowledged
 
     # I1, I2
 
     def client_commit(self, server: Postgres, row: int) -> Entry | None:
-        entry = server.commit(row, lambda: self._acknowledged(server, entry))
-        return entry
+        def acknowledged() -> None:
+            self.client_rows += 1
 
-    def _acknowledged(self, server: Postgres, entry: Entry | None) -> None:
-        assert entry is not None
-        self.client_rows += 1
+        return server.commit(row, acknowledged)
+
+    def _acknowledged(self, server: Postgres, entry: Entry) -> None:
+        """To a client, or to an agent or guard, whose evidence it is (reason b)."""
         self.fleet.truth.acknowledged(server.member, server.timeline, entry)
         for other, (who, _, log) in self.promotions.items():
             if self._timeline_epoch(entry.timeline) < other and not self._has(log, entry):
@@ -58,7 +67,12 @@ class Checkers:
                     f"I2/I1: row {entry.content} acknowledged by {server.member}, "
                     f"lacking at {who} in epoch {other}"
                 )
-        owner = self.timelines.get(entry.timeline, server.member)
+        allocated = self.allocated.get(entry.timeline)
+        if entry.timeline > 1 and allocated is None:
+            raise Violation(
+                f"I3: {server.member} acknowledges on timeline {entry.timeline}, which no record has"
+            )
+        owner = self.timelines.setdefault(entry.timeline, server.member)
         if owner != server.member:
             raise Violation(f"I3: {server.member} acknowledges on timeline {entry.timeline} of {owner}")
         epoch = self._timeline_epoch(entry.timeline)
@@ -76,7 +90,6 @@ class Checkers:
                 )
         index = (server.end_of_recovery - 128) // 128 - 1
         if 0 <= index < len(server.log):
-            self.client_rows -= 1
             self._acknowledged(server, server.log[index])
 
     def _timeline_epoch(self, timeline: int) -> int:
@@ -92,7 +105,12 @@ class Checkers:
 
     def _promoted(self, server: Postgres) -> None:
         agent = self.fleet.agents[server.member]
-        epoch = agent.state.promotion_told
+        told = agent.state.promotion_told
+        epoch, candidate = self.allocated.get(server.timeline, (told, server.member))
+        if candidate != server.member:
+            raise Violation(
+                f"I3: {server.member} is promoted to timeline {server.timeline}, which is {candidate}'s"
+            )
         seal = agent.state.seal
         if seal is not None and seal.epoch > epoch and seal.incarnation == agent.state.incarnation:
             raise Violation(
@@ -163,11 +181,7 @@ class Checkers:
 
     def _appended(self, server: Postgres, entry: Entry) -> None:
         receiver = server.receiver
-        if (
-            receiver is not None
-            and receiver.sender.streaming
-            and not is_prefix(server.log, receiver.upstream.log)
-        ):
+        if receiver is not None and receiver.sender.streaming and not self._is_prefix(server, receiver):
             raise Violation(
                 f"I4: {server.member} streams from {receiver.upstream.member}, but is no prefix of it"
             )
@@ -178,11 +192,23 @@ class Checkers:
                 f"I8: {server.member} is sealed for {state.seal.epoch} and streams in {receiver.epoch}"
             )
 
+    def _is_prefix(self, server: Postgres, receiver: Receiver) -> bool:
+        """All of it when a receiver begins, and now and then; in between what came last."""
+        upstream = receiver.upstream.log
+        compared, since = self._compared.get(server.member, (None, 0))
+        if compared is receiver and since < _COMPARED_EVERY:
+            self._compared[server.member] = (receiver, since + 1)
+            return is_prefix(server.log, upstream)
+        self._compared[server.member] = (receiver, 0)
+        return server.log == upstream[: len(server.log)]
+
     # I9, I10, and the record
 
     def saved(self, old: Record | None, new: Record) -> None:
         world = self.fleet.world
         self.seals.saved(new)
+        if new.phase is Phase.PROMOTING and new.candidate is not None:
+            self.allocated[new.timeline_max] = (new.epoch, str(new.candidate))
         world.note(
             f"record {new.epoch} {new.phase} rules={[str(r) for r in new.rules]} target={new.target} "
             f"prior={len(new.prior)}"

@@ -28,6 +28,8 @@ class HostCheckers:
         self.fleet, self.world = fleet, fleet.world
         self._superseded_at: dict[str, int] = {}
         """Members that were primaries before the newest promotion → their running time at that moment."""
+        self._superseded_run: dict[str, int] = {}
+        """Which start of theirs it was: a later one shows nothing at all."""
         self._newest_timeline = 1
         self._ill_at: dict[str, int] = {}
         """The last moment, on its own clock, at which a primary was not in a state to commit."""
@@ -44,13 +46,19 @@ class HostCheckers:
         """Every primary on a lower timeline is superseded from now on; a late one is, from its first moment."""
         self._superseded_at.pop(server.member, None)
         if server.timeline < self._newest_timeline:
-            self._superseded_at[server.member] = server.host.running_us
+            self._superseded(server)
         self._newest_timeline = max(self._newest_timeline, server.timeline)
         for name, agent in self.fleet.agents.items():
             pg = agent.postgres
-            stands = pg.state in (PostgresState.PRIMARY, PostgresState.DYING)
-            if name != server.member and stands and pg.timeline < server.timeline:
-                self._superseded_at.setdefault(name, agent.host.running_us)
+            # Also one that is down, and may be started again as the primary that it was.
+            if name == server.member or pg.standby_signal or pg.timeline >= server.timeline or not pg.log:
+                continue
+            if name not in self._superseded_at:
+                self._superseded(pg)
+
+    def _superseded(self, server: Postgres) -> None:
+        self._superseded_at[server.member] = server.host.running_us
+        self._superseded_run[server.member] = server.run
 
     def after_each(self) -> None:
         if self.world.now_us - self._looked_at_us < _LOOKS_EVERY_US:
@@ -70,9 +78,12 @@ class HostCheckers:
 
     def _read_at(self, agent: Agent, pg: Postgres) -> None:
         """A client that is still in, or gets in, reads what was true when it was superseded."""
-        if not pg.anything_left or pg.state is PostgresState.STANDBY:
+        if pg.standby_signal or not pg.log:
             del self._superseded_at[agent.name]
             return
+        started_again = pg.run != self._superseded_run[agent.name] and pg.state is PostgresState.PRIMARY
+        if started_again and pg.lets_clients_in:
+            raise Violation(f"I12: {agent.name} was superseded, is started again, and lets clients in")
         host = agent.host
         if not pg.lets_clients_in or host.postgres_process.frozen or not host.holds_deadline:
             return

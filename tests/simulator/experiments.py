@@ -12,8 +12,9 @@ from dataclasses import replace
 
 from common.ids import MemberName
 from orchestrator.core import events as ev
+from orchestrator.core.reasons import Reason
 from orchestrator.core.record import Phase, Record
-from orchestrator.core.spec import ClusterSpec, MemberSpec
+from orchestrator.core.spec import STRICT, ClusterSpec, MemberSpec
 from tests.simulator.checkers import Violation
 from tests.simulator.faults_clauses import agent_is_away_over_a_slow_promotion, load, slow_promotions
 from tests.simulator.fleet import Fleet
@@ -46,6 +47,10 @@ def must(fleet: Fleet, happen: Callable[[], bool], within_us: int, what: str) ->
     if not fleet.world.run_until(fleet.world.now_us + within_us, happen):
         status = fleet.control.engine.status(fleet.control.now)
         raise Violation(f"{what}; {status.phase} {[(r.reason, r.text) for r in status.reasons]}")
+
+
+def _says(fleet: Fleet, reason: Reason) -> bool:
+    return any(line.reason == reason for line in fleet.control.engine.status(fleet.control.now).reasons)
 
 
 def _serves_without(fleet: Fleet, lost: str) -> Callable[[], bool]:
@@ -81,7 +86,13 @@ def one_is_gone_for_good(s: Scene) -> None:
         world.run_until(world.now_us + 3_000_000, lambda: len((fleet.record() or _no_record()).rules) == 2)
     fleet.lose_host(victim)
     world.run_until(world.now_us + 1_000_000)
-    must(fleet, _serves_without(fleet, victim), WHOLE_WITHIN_US, f"I5: {victim} is gone, and nobody serves")
+    serves = _serves_without(fleet, victim)
+
+    def serves_or_is_strict() -> bool:
+        """The last voter of a strict cluster is waited for, and it is said."""
+        return serves() or (fleet.spec.when_last_voter_lost == STRICT and _says(fleet, Reason.STRICT_WAITS))
+
+    must(fleet, serves_or_is_strict, WHOLE_WITHIN_US, f"I5: {victim} is gone, and nobody serves")
     world.count("gone for good")
     fleet.restart_host(victim)
 

@@ -45,6 +45,7 @@ class Postgres(Streaming):
     """At least so long: a large backlog, a slow disk."""
     on_rebuilt: Callable[[Postgres], None] | None = None
     on_promoted: Callable[[Postgres], None] | None = None
+    on_acknowledged: Callable[[Postgres, Entry], None] | None = None
     on_death: Callable[[], None] | None = None
 
     def itself(self) -> Postgres:
@@ -260,11 +261,16 @@ class Postgres(Streaming):
             return None
         waits = self.waits
 
+        def answer() -> None:
+            if self.on_acknowledged is not None:
+                self.on_acknowledged(self, entry)
+            acknowledged()
+
         def flushed() -> None:
             if not waits:
-                acknowledged()
+                answer()
                 return
-            self.waiters.append(Waiter(entry, acknowledged))
+            self.waiters.append(Waiter(entry, answer))
             for sender in tuple(self.senders):
                 if sender.alive and sender.flushed >= entry.end:
                     self.release(sender)

@@ -146,6 +146,11 @@ class Streaming(DataDirectory):
         low_us, high_us = _SENDER_TIMEOUT_US if vanished else _THE_REST_OF_IT_US if cut else (500, 30_000)
         upstream.later(low_us, high_us, lambda: upstream.drop(sender))
 
+    def end_receiver_by_signal(self) -> None:
+        """SIGTERM to it; the startup process asks for another one, as the settings say then (V8)."""
+        self.end_receiver()
+        self._connect_later()
+
     def drop(self, sender: Walsender) -> None:
         sender.alive = False
         if sender in self.senders:
