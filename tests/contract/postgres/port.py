@@ -83,7 +83,9 @@ class HandStandby(ABC):
     """A standby driven by hand: it reports exactly what it is told to, and keeps nothing."""
 
     @abstractmethod
-    async def report(self, flushed: int) -> None: ...
+    async def report(self, flushed: int) -> None:
+        """From now on, until it falls silent. Never less than before: no receiver does that, and the model says
+        nothing of it (PostgreSQL believes it, and takes 0 for "knows nothing yet")."""
 
     @abstractmethod
     async def fall_silent(self) -> None:

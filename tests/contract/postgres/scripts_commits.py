@@ -59,13 +59,14 @@ async def a_reload_half_taken_releases_a_commit_under_neither_rule(a: Server) ->
     await a.serve(SOLO)
     await a.makes_commits_wait("ANY 2 (x,y,z)")
     x, _, z = [await a.attach_by_hand(name) for name in "xyz"]
+    before = await a.position()
     commit = await a.insert_and_wait(1)
     only_z = await a.position()
     await z.report(only_z)
     old = await commit.after_a_while()
     await a.stall_walsender("z")
     await a.put_in_force("ANY 1 (x)")
-    await x.report(0)
+    await x.report(before)
     mixed = await commit.outcome()
     await a.go_on_walsender("z")
     for pid in await a.walsenders("z"):
