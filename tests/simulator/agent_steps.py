@@ -319,4 +319,5 @@ def _measure(pg: Postgres) -> st.EndOfWal:
     if pg.state is not PostgresState.STANDBY:
         return st.EndOfWal(pg.timeline, Lsn(end), None, Lsn(end + RECORD) if end < pg.end else None)
     beyond = Lsn(end + RECORD) if pg.half_record or end < pg.end else None
-    return st.EndOfWal(pg.timeline, Lsn(end), Lsn(pg.reported_flush), beyond)
+    flushed = Lsn(pg.reported_flush) if pg.flush_known else None
+    return st.EndOfWal(pg.timeline, Lsn(end), flushed, beyond)

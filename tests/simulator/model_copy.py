@@ -41,7 +41,7 @@ def begin_copy(agent: Agent, step: st.Rewind | st.Clone) -> tuple[int, Callable[
         return world.between(1_000, 40_000), lambda: _fail(why)
     if rewind:
         source.checkpoint()
-    nothing_to_do = rewind and pg.timeline in (source.timeline, source.checkpoint_timeline)
+    nothing_to_do = rewind and finds_nothing_to_do(pg, source)
     if pg.on_rebuilt is not None:
         pg.on_rebuilt(pg)
     pg.begin_copy()
@@ -57,6 +57,11 @@ def begin_copy(agent: Agent, step: st.Rewind | st.Clone) -> tuple[int, Callable[
         return None
 
     return world.between(*(_REWIND_US if rewind else _CLONE_US)), done
+
+
+def finds_nothing_to_do(pg: Postgres, source: Postgres) -> bool:
+    """pg_rewind compares timeline ids, and takes the source's from its control file (E10, E10b)."""
+    return pg.timeline in (source.timeline, source.checkpoint_timeline)
 
 
 def _source(pg: Postgres, member: str) -> Postgres | None:

@@ -50,6 +50,8 @@ class DataDirectory:
     """Counts starts: what was scheduled for an earlier run is dropped."""
     disks: int = 1
     """How many it had: what is promised by a disk that is lost is lost with it."""
+    flush_known: bool = False
+    """Something was streamed since the start: pg_last_wal_receive_lsn() says more than a segment's start (E5)."""
     half_record: bool = False
     """The receiver flushed, and reported, the first part of the next record (V6, G4)."""
     damaged_from: int | None = None
@@ -187,5 +189,5 @@ class DataDirectory:
 
     def restarted(self) -> None:
         """What does not survive the end of the server: the receive LSN, the reason why replay stood still."""
-        self.half_record = False
+        self.half_record = self.flush_known = False
         self.held_by, self.held_until = "", 0

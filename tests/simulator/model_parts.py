@@ -68,6 +68,8 @@ class Walsender:
     disk: int
     """Which of the follower's."""
     rule: str
+    slot: str = ""
+    """In use by it, under whatever name (E16)."""
     flushed: int = 0
     alive: bool = True
     streaming: bool = False

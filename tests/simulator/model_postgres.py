@@ -163,7 +163,11 @@ class Postgres(Streaming):
         """
         if self.state is not PostgresState.PRIMARY or not self.world.chance(300):
             self.crash()
-            return
+        else:
+            self.leave_orphans()
+
+    def leave_orphans(self) -> None:
+        """One backend, at least, was busy: it goes on, and sees the death when it next waits for anything."""
         self.world.count("orphans that outlived their postmaster")
         self._gone(PostgresState.DYING)
         self.orphans = True
@@ -208,6 +212,8 @@ class Postgres(Streaming):
         self.later(_SIGHUP_US[0], _SIGHUP_US[1] + self.slow_reload_us, lambda: self._reload(conf))
         if changed_stream and conf.upstream:
             self.later(1_000, 8_000, self._switch_stream)
+        elif changed_stream:
+            self.later(*self._takes_it_us(), lambda: self._stream_withdrawn(conf))
 
     def _reload(self, conf: Conf) -> None:
         if self.conf is not conf:
@@ -240,14 +246,22 @@ class Postgres(Streaming):
         self.end_receiver()
         self._connect()
 
+    def _stream_withdrawn(self, conf: Conf) -> None:
+        """The startup process takes the reload when it waits for WAL: not while it is held up in replay (E4, G1)."""
+        if self.conf is conf and not (self.held_by and self.world.now_us < self.held_until):
+            self.end_receiver()
+
     # The door
 
     @property
+    def takes_new_sessions(self) -> bool:
+        return self.state is PostgresState.PRIMARY and not self.conf.closed
+
+    @property
     def lets_clients_in(self) -> bool:
-        """To a new session; one that was there before the postmaster died is not asked again."""
-        return not self.conf.closed and (
-            self.state is PostgresState.PRIMARY or (self.state is PostgresState.DYING and self.orphans)
-        )
+        """New ones; or those whose busy backends the postmaster has left behind, nobody new then (E12)."""
+        orphaned = self.state is PostgresState.DYING and self.orphans
+        return self.takes_new_sessions or (orphaned and not self.conf.closed)
 
     def open_door(self) -> None:
         self.conf.closed = False
@@ -255,11 +269,11 @@ class Postgres(Streaming):
     # Commits
 
     def commit(self, content: int, acknowledged: Callable[[], None]) -> Entry | None:
-        """`acknowledged` is called later, without a warning: once it is flushed, also by who is waited for."""
-        orphaned = self.state is PostgresState.DYING and self.orphans and not self.waits
+        """`acknowledged` is called later, without a warning: once it is flushed, also by who is waited for. An
+        orphan's wait ends with nothing said, and its row is on disk all the same (E12)."""
+        orphaned = self.state is PostgresState.DYING and self.orphans
         if self.state is not PostgresState.PRIMARY and not orphaned:
             return None
-        waits = self.waits
 
         def answer() -> None:
             if self.on_acknowledged is not None:
@@ -267,8 +281,11 @@ class Postgres(Streaming):
             acknowledged()
 
         def flushed() -> None:
-            if not waits:
+            # Looked at after the flush (SyncRepWaitForLSN): a rule that is set back meanwhile strands nobody.
+            if not self.waits:
                 answer()
+                return
+            if orphaned:
                 return
             self.waiters.append(Waiter(entry, answer))
             for sender in tuple(self.senders):

@@ -67,7 +67,9 @@ class Streaming(DataDirectory):
             or upstream.state is not PostgresState.PRIMARY
             or upstream.host.postgres_process.frozen
             or conf.slot not in upstream.slots
-            or any(s.name == conf.name and s.alive for s in upstream.senders)  # the slot is in use (E16)
+            or any(
+                s.slot == conf.slot and s.alive for s in upstream.senders
+            )  # in use, under any name (E16, E2)
         ):
             self._connect_later()
             return
@@ -77,7 +79,8 @@ class Streaming(DataDirectory):
         self.half_record = False
         self.next_pid += 1
         upstream.next_pid += 1
-        sender = Walsender(upstream.next_pid, conf.name, self.itself(), self.disks, upstream.loaded_rule)
+        rule = upstream.loaded_rule
+        sender = Walsender(upstream.next_pid, conf.name, self.itself(), self.disks, rule, conf.slot)
         upstream.senders.append(sender)
         self.receiver = Receiver(upstream, sender, conf.epoch, received_at=self.world.now_us)
         # The first reply goes out before the timeline is checked: it is counted (E1).
@@ -205,7 +208,7 @@ class Streaming(DataDirectory):
                 follower.on_append(follower, entry)
         if self.timeline != follower.timeline and follower.end == upto:
             follower.timeline, follower.history = self.timeline, self.history
-        sender.streaming = True
+        sender.streaming = follower.flush_known = True
 
     def poke_senders(self) -> None:
         for sender in self.senders:

@@ -1,0 +1,226 @@
+"""Experiments on promotions and timelines: which id is taken, who can follow, what a rewind sees (R4, R8, R9, R11).
+
+Each docstring says what must be found, by the labels of docs/protocol.md and tests/model; the facts repeat it.
+"""
+
+from __future__ import annotations
+
+from agents.core.steps import EndReceivers, PlantPlaceholders, StartStandby
+from common.facts import PostgresState
+from tests.contract.postgres.experiment import Difference, Experiments, Fact
+from tests.contract.postgres.port import SOLO, Server
+
+TIMELINES = Experiments()
+
+
+async def _one_is_sealed(a: Server, *standbys: Server) -> None:
+    """All have the first row, the primary is gone, its standbys are sealed."""
+    await a.serve(SOLO)
+    for one in standbys:
+        await one.follow(a)
+    await a.has_inserted(1)
+    for one in standbys:
+        assert await one.shows(1)
+    await a.kill()
+    for one in standbys:
+        await one.seal()
+
+
+@TIMELINES.add(
+    "E6",
+    "E25",
+    "F4",
+    members="abc",
+    facts={
+        "a running standby heeds them": False,
+        "first": 5,
+        "files then": ("2 placeholder", "3 placeholder", "4 placeholder", "5 real"),
+        "a latecomer follows": True,
+        "second": 8,
+    },
+)
+async def a_promotion_takes_the_id_after_the_highest_history_file(
+    a: Server, b: Server, c: Server
+) -> dict[str, Fact]:
+    """E6, E25: a standby that runs heeds no placeholder; its promotion counts up while there is a file, and takes the
+    next id, twice in a row. F4: with the files placed by its agent a member on timeline 1 follows."""
+    await _one_is_sealed(a, b, c)
+    await b.perform(PlantPlaceholders(parent=1, timelines=(4, 3, 2)))
+    heeds = await b.role() is not PostgresState.STANDBY
+    first = await b.promote()
+    files = await b.histories()
+    await b.put_in_force(SOLO)
+    await c.place_histories_of(b)
+    await c.follow(b, epoch=2)
+    await b.has_inserted(2)
+    follows = await c.shows(2)
+    await b.kill()
+    await c.seal()
+    await c.perform(PlantPlaceholders(parent=5, timelines=(7, 6)))
+    return {
+        "a running standby heeds them": heeds,
+        "first": first,
+        "files then": files,
+        "a latecomer follows": follows,
+        "second": await c.promote(),
+    }
+
+
+@TIMELINES.add(
+    "F5",
+    "V2",
+    members="ab",
+    facts={"started by hand": PostgresState.STOPPED, "by its agent": PostgresState.STANDBY, "promoted to": 2},
+)
+async def placeholders_with_nothing_real_above_make_a_start_fail(a: Server, b: Server) -> dict[str, Fact]:
+    """F5, V2: a candidate that died between planting and promotion is no child of its newest timeline: FATAL. The
+    agent takes the trailing ones away before every start that is not as primary (R8)."""
+    await _one_is_sealed(a, b)
+    await b.perform(PlantPlaceholders(parent=1, timelines=(3, 2)))
+    await b.kill()
+    by_hand = await b.start_as_it_lies()
+    await b.stop(clean=False)
+    await b.perform(StartStandby())
+    return {"started by hand": by_hand, "by its agent": await b.role(), "promoted to": await b.promote()}
+
+
+@TIMELINES.add("F1", "F2", "F4", "V1", members="abc", facts={"without it": False, "with all of them": True})
+async def one_history_file_missing_in_between_strands_a_follower(
+    a: Server, b: Server, c: Server
+) -> dict[str, Fact]:
+    """F1, F2, V1: who goes from timeline 1 to 4 fetches 2, 3 and 4 from its upstream, and never streams while one is
+    missing. Placed by its own agent they let it in (F4). So placeholders below a real file stay for ever."""
+    await _one_is_sealed(a, b, c)
+    await b.perform(PlantPlaceholders(parent=1, timelines=(3, 2)))
+    assert await b.promote() == 4
+    await b.put_in_force(SOLO)
+    await b.lose_histories((2, 3))
+    await b.has_inserted(2)
+    await c.point_at(b, epoch=2)
+
+    async def has_it() -> bool:
+        return 2 in await c.rows()
+
+    without = not await c.never(has_it)
+    await c.place_histories_of(b)
+    return {"without it": without, "with all of them": await c.holds(has_it)}
+
+
+@TIMELINES.add(
+    "F9",
+    "F10",
+    "V5",
+    members="abc",
+    facts={
+        "standby.signal is there": False,
+        "started by its agent": PostgresState.STANDBY,
+        "its next promotion takes": 3,
+        "started by hand": PostgresState.PRIMARY,
+    },
+)
+async def a_candidate_killed_inside_its_promotion_is_a_primary_to_whoever_starts_it_by_hand(
+    a: Server, b: Server, c: Server
+) -> dict[str, Fact]:
+    """F9, F10, V5: from the moment its history file is there, standby.signal is not. Its agent puts that back, it
+    comes up as a standby, and the id is spent. Started as it lies it is a primary, which nobody ordered."""
+    await _one_is_sealed(a, b, c)
+    for one in (b, c):
+        await one.signal_promotion()
+
+        async def has_its_file(member: Server = one) -> bool:
+            return "2 real" in await member.histories()
+
+        assert await one.holds(has_its_file)
+        await one.kill()
+    signal = await b.has_standby_signal()
+    await b.perform(StartStandby())
+    role = await b.role()
+    spent = await b.promote()
+    by_hand = await c.start_as_it_lies()
+    return {
+        "standby.signal is there": signal,
+        "started by its agent": role,
+        "its next promotion takes": spent,
+        "started by hand": by_hand,
+    }
+
+
+_CHECKPOINT = Difference(
+    16,
+    {"right after the promotion": "rewound", "after a checkpoint": "rewound before"},
+    "pg_rewind looks at the source's end of recovery too: right at once. `agents/postgres/making.py` orders the "
+    "CHECKPOINT up to 15 only, and everywhere takes a rewind that found nothing to do for a failure.",
+)
+
+
+@TIMELINES.add(
+    "E10",
+    "V14",
+    members="ab",
+    facts={"right after the promotion": "nothing to do", "after a checkpoint": "rewound", "follows": True},
+    differences=(_CHECKPOINT,),
+)
+async def a_rewind_right_after_a_promotion_finds_nothing_to_do_before_a_checkpoint(
+    a: Server, b: Server
+) -> dict[str, Fact]:
+    """E10, V14: until the new primary's first checkpoint its control file names the old timeline, and pg_rewind of 15
+    believes it: "no rewind required", for a member that has diverged. After a CHECKPOINT it is right."""
+    await a.serve(SOLO)
+    await b.follow(a)
+    await a.has_inserted(1)
+    assert await b.shows(1)
+    await b.seal()
+    await a.has_inserted(2)
+    await a.stop(clean=True)
+    await b.stall_checkpointer()
+    await b.promote()
+    at_once = await a.rewind(b)
+    await b.go_on_checkpointer()
+    await b.put_in_force(SOLO)
+    later = at_once or await a.checkpoint_and_rewind(b)
+    await a.place_histories_of(b)
+    await a.follow(b, epoch=2)
+    await b.has_inserted(3)
+    words = ("rewound before" if at_once else "rewound") if later else "nothing to do"
+    return {
+        "right after the promotion": "rewound" if at_once else "nothing to do",
+        "after a checkpoint": words,
+        "follows": await a.shows(3) and 2 not in await a.rows(),
+    }
+
+
+@TIMELINES.add(
+    "E10b", members="abc", facts={"ids": (2, 2), "a rewind finds": "nothing to do", "it streams": True}
+)
+async def two_branches_with_one_id_are_one_to_postgresql(a: Server, b: Server, c: Server) -> dict[str, Fact]:
+    """E10b, D10: two standbys promoted to one id. pg_rewind compares ids and finds nothing to do, and the shorter one
+    streams from the longer as if it were its own past. So ids are allocated and never used twice (R11)."""
+    await _one_is_sealed(a, b, c)
+    ids = (await b.promote(), await c.promote())
+    for one in (b, c):
+        await one.put_in_force(SOLO)
+    await b.has_inserted(10)
+    for row in range(20, 60):
+        await c.has_inserted(row)
+    await b.stop(clean=True)
+    found = await b.checkpoint_and_rewind(c)
+    await b.point_at(c, epoch=2)
+    return {
+        "ids": ids,
+        "a rewind finds": "something" if found else "nothing to do",
+        "it streams": await c.streams_to(b, epoch=2),
+    }
+
+
+@TIMELINES.add("E18", members="ab", facts={"promoted all the same": True})
+async def a_promotion_that_was_signalled_survives_a_seal_by_settings(a: Server, b: Server) -> dict[str, Fact]:
+    """E18: address withdrawn, receivers ended, and it is a primary a moment later. So a member that was told to
+    promote since its start seals by stopping (R1)."""
+    await a.serve(SOLO)
+    await b.follow(a)
+    await a.has_inserted(1)
+    assert await b.shows(1)
+    await b.signal_promotion()
+    await b.withdraw()
+    await b.perform(EndReceivers())
+    return {"promoted all the same": await b.holds(b.is_primary)}
