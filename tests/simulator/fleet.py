@@ -104,6 +104,7 @@ class Fleet:
 
     def _server(self, name: str) -> Postgres:
         server = Postgres(self.world, name, lambda other: self._reach(name, other))
+        server.passes, server.wire = self.network.passes, self.network.call
         self.checkers.attach(server)
         return server
 

@@ -45,6 +45,7 @@ class DataDirectory:
     conf: Conf = field(default_factory=Conf)
     slots: set[str] = field(default_factory=set)
     flushed_upto: int = 0
+    """On disk; what lies above is written at the most, and a power cut takes it."""
     clean: bool = False
     run: int = 0
     """Counts starts: what was scheduled for an earlier run is dropped."""
@@ -85,13 +86,13 @@ class DataDirectory:
 
     @property
     def flushed_end(self) -> int:
-        """Of a primary: what a power cut leaves, and what walsenders may send."""
-        return min(self.flushed_upto, self.end) if self.state is PostgresState.PRIMARY else self.end
+        """What a power cut leaves, and what walsenders may send."""
+        return min(self.flushed_upto, self.end)
 
     @property
     def reported_flush(self) -> int:
         """pg_last_wal_receive_lsn() of a standby: the middle of a record, too (V6)."""
-        return self.end + (40 if self.half_record else 0)
+        return self.flushed_end + (40 if self.half_record else 0)
 
     @property
     def readable_end(self) -> int:
@@ -106,6 +107,8 @@ class DataDirectory:
     def replayed_end(self) -> int:
         held = bool(self.held_by) and self.world.now_us < self.held_until
         whole = min(self.end, self.readable_end)
+        if self.state is PostgresState.STANDBY:
+            whole = min(whole, self.flushed_end)  # the startup process gets what the receiver has flushed
         return min(self.held_at, whole) if held else whole
 
     def hold_replay(self, why: str, duration_us: int) -> None:
@@ -150,7 +153,7 @@ class DataDirectory:
         self.run += 1
         self.disks += 1
         self.state = PostgresState.ABSENT
-        self.log = []
+        self.log, self.flushed_upto = [], 0
         self.timeline, self.history, self.histories = 1, (), {}
         self.checkpoint_timeline = 1
         self.system_identifier, self.marker = "", ()
@@ -167,6 +170,7 @@ class DataDirectory:
 
     def copy_from(self, source: Postgres, *, keep_files: bool) -> None:
         self.log = [entry for entry in source.log if entry.end <= source.flushed_end]
+        self.flushed_upto = self.end
         own = self.histories if keep_files else {}
         real = {t: f for t, f in source.histories.items() if not f.placeholder}
         # pg_basebackup brings the file of the current timeline only, pg_rewind every real one (F8).

@@ -71,6 +71,7 @@ class Walsender:
     slot: str = ""
     """In use by it, under whatever name (E16)."""
     flushed: int = 0
+    heard_at: int = 0
     alive: bool = True
     streaming: bool = False
     """It caught up: only then are its replies counted. Before, they are noted and release nobody."""

@@ -119,6 +119,9 @@ class Postgres(Streaming):
 
     def crash(self, *, power: bool = False) -> None:
         """Every process of it is gone at once; with the power gone, also what was written and not flushed."""
+        if power and self.state is not PostgresState.PRIMARY and self.end > self.flushed_upto and self.log:
+            self.world.count("unflushed tails lost")
+            self.cut(self.flushed_upto)  # of a standby; or in the page cache, by a server that is gone
         if not self.anything_left:
             return
         if self.state is PostgresState.PRIMARY and self.end > self.flushed_upto:
@@ -338,6 +341,7 @@ class Postgres(Streaming):
             self.panic()
             return
         self.end_receiver()
+        self.flushed_upto = self.end
         if self.held_by == "unread":
             self.cut(self.replayed_end)  # recovery ends where the startup process last looked
         parent = self.newest_timeline()

@@ -24,6 +24,9 @@ _RECEIVER_TIMEOUT_US = 2_000_000
 _SENDER_TIMEOUT_US = (2_500_000, 3_000_000)
 _THE_REST_OF_IT_US = (300_000, 1_000_000)
 """wal_sender_timeout, when the receiver has waited for its own already."""
+_UNHEARD_US = 2_700_000
+"""wal_sender_timeout of one that sends, and gets no reply."""
+_RECEIVER_FLUSHES_US = (100, 2_500)
 
 
 @dataclass(eq=False, slots=True)
@@ -38,6 +41,10 @@ class Streaming(DataDirectory):
     on_counted: Callable[[Postgres, Entry, list[Walsender]], None] | None = None
     on_append: Callable[[Postgres, Entry], None] | None = None
     on_reply: Callable[[Postgres, Receiver, int], None] | None = None
+    passes: Callable[[str, str], bool] | None = None
+    """Whether what leaves one member reaches another; None: as `find` says, both ways."""
+    wire: Callable[[str, str, Callable[[], None]], None] | None = None
+    """Sends over the network, which may take its time; None: at once, or nearly."""
 
     def later(self, low_us: int, high_us: int, happen: Callable[[], None]) -> None:
         """Done by a process of this server, if it still runs then."""
@@ -81,6 +88,7 @@ class Streaming(DataDirectory):
         upstream.next_pid += 1
         rule = upstream.loaded_rule
         sender = Walsender(upstream.next_pid, conf.name, self.itself(), self.disks, rule, conf.slot)
+        sender.heard_at = self.world.now_us
         upstream.senders.append(sender)
         self.receiver = Receiver(upstream, sender, conf.epoch, received_at=self.world.now_us)
         # The first reply goes out before the timeline is checked: it is counted (E1).
@@ -134,6 +142,7 @@ class Streaming(DataDirectory):
         receiver.alive = False
         self.receiver = None
         if not vanished and self.state is PostgresState.STANDBY:
+            self.flushed_upto = self.end  # the last that it does
             if self.world.chance(
                 100
             ):  # flushed as its last act, and not yet looked at by the startup process
@@ -171,7 +180,10 @@ class Streaming(DataDirectory):
         if receiver is None or receiver.sender is not sender or self.state is not PostgresState.STANDBY:
             return
         upstream, now_us = receiver.upstream, self.world.now_us
-        hears = self.find(upstream.member) is upstream and not upstream.host.postgres_process.frozen
+        hears = self._hears(upstream) and not upstream.host.postgres_process.frozen
+        if hears and sender.alive and now_us - sender.heard_at > _UNHEARD_US:
+            self.world.count("walsenders that heard nothing")
+            upstream.drop(sender)
         if hears and (not sender.alive or upstream.state is not PostgresState.PRIMARY):
             self.end_receiver()
             self._connect_later()
@@ -187,8 +199,25 @@ class Streaming(DataDirectory):
         before = self.end
         upstream.send_all(sender)
         receiver.received_at = now_us
-        if self.end > before or now_us - receiver.replied_at >= _STATUS_EVERY_US:
-            self._reply(receiver, self.end)
+        if (upto := self.end) > before:
+            self.later(*_RECEIVER_FLUSHES_US, lambda: self._flush_received(receiver, upto))
+        elif now_us - receiver.replied_at >= _STATUS_EVERY_US:
+            self._reply(receiver, self.flushed_end)
+
+    def _hears(self, upstream: Postgres) -> bool:
+        if self.passes is None:
+            return self.find(upstream.member) is upstream
+        return self.passes(upstream.member, self.member)
+
+    def _flush_received(self, receiver: Receiver, upto: int) -> None:
+        """What was written when it began; then it says so."""
+        if not receiver.alive or self.state is not PostgresState.STANDBY:
+            return
+        if self.world.now_us < self.stalled_until:
+            self.later(20_000, 40_000, lambda: self._flush_received(receiver, upto))
+            return
+        self.flushed_upto = max(self.flushed_upto, min(upto, self.end))
+        self._reply(receiver, self.flushed_end)
 
     def send_all(self, sender: Walsender) -> None:
         follower = sender.follower
@@ -225,10 +254,18 @@ class Streaming(DataDirectory):
         def arrive() -> None:
             # Read whenever the walsender reads: a thawed one finds what was sent before the seal (E28).
             if sender.alive:
-                sender.flushed = max(sender.flushed, flushed)
+                sender.flushed, sender.heard_at = max(sender.flushed, flushed), self.world.now_us
                 upstream.release(sender)
 
-        upstream.later(200, 5_000, arrive)
+        if self.wire is None:
+            upstream.later(200, 5_000, arrive)
+            return
+        run = upstream.run
+        self.wire(
+            self.member,
+            upstream.member,
+            lambda: upstream.host.postgres_process.due(lambda: arrive() if run == upstream.run else None),
+        )
 
     # Synchronous waits
 
