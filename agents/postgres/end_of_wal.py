@@ -9,6 +9,7 @@ from agents.postgres.look import is_anything_left, lsn
 from agents.postgres.postmaster import read_pid_file
 from agents.postgres.server import Server
 from agents.postgres.wal_end import WalEnd, find_end
+from agents.postgres.wal_sync import sync_wal
 from common.assignment import Position
 from common.lsn import Lsn
 
@@ -22,7 +23,8 @@ select pg_is_in_recovery(), pg_last_wal_receive_lsn()::text,
 
 
 async def measure_end(server: Server) -> EndOfWal:
-    found, flushed_lsn = await _scan(server)
+    """What it says of a stopped server is on disk."""
+    found, flushed_lsn = await _scan(server, durably=True)
     return EndOfWal(found.timeline, found.end_lsn, flushed_lsn, found.next_record_would_end_lsn)
 
 
@@ -31,12 +33,13 @@ async def reached(server: Server, position: Position) -> bool:
     return Position(found.timeline, found.end_lsn) >= position
 
 
-async def _scan(server: Server) -> tuple[WalEnd, Lsn | None]:
+async def _scan(server: Server, *, durably: bool = False) -> tuple[WalEnd, Lsn | None]:
     """From the replay LSN of a running standby (all below is valid), or the redo LSN of a stopped one."""
     config = server.config
     identity = await server.identity()
     flushed_lsn: Lsn | None = None
-    if await server.find() is not None:
+    running = await server.find() is not None
+    if running:
         row = await server.control.row(_FROM_A_STANDBY, within_ms=config.sql_within_ms)
         recovering, flushed, replayed, timeline = row
         if not recovering:
@@ -57,7 +60,17 @@ async def _scan(server: Server) -> tuple[WalEnd, Lsn | None]:
         segment_bytes=identity.segment_bytes,
         system_identifier=identity.system_identifier,
     )
-    return await server.scanning.run("scanning the end of WAL", _SCAN_WITHIN_MS, scan), flushed_lsn
+    found = await server.scanning.run("scanning the end of WAL", _SCAN_WITHIN_MS, scan)
+    if durably and not running:
+        sync = partial(
+            sync_wal,
+            config.wal_directory,
+            start_lsn=start_lsn,
+            end_lsn=found.end_lsn,
+            segment_bytes=identity.segment_bytes,
+        )
+        await server.scanning.run("making durable what was scanned", _SCAN_WITHIN_MS, sync)
+    return found, flushed_lsn
 
 
 def _known(flushed_lsn: Lsn | None, segment_bytes: int) -> Lsn | None:

@@ -317,6 +317,7 @@ def _measure(pg: Postgres) -> st.EndOfWal:
     """The scan, from what was replayed; with how far it was flushed, if the server was not restarted since."""
     end = pg.readable_end
     if pg.state is not PostgresState.STANDBY:
+        pg.flushed_upto = pg.end  # made durable first (agents/postgres/wal_sync.py)
         return st.EndOfWal(pg.timeline, Lsn(end), None, Lsn(end + RECORD) if end < pg.end else None)
     beyond = Lsn(end + RECORD) if pg.half_record or end < pg.end else None
     flushed = Lsn(pg.reported_flush) if pg.flush_known else None

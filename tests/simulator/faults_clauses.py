@@ -208,6 +208,33 @@ def solo_primary_vanishes(s: Scene) -> None:
     )
 
 
+def sealed_primary_loses_power(s: Scene) -> None:
+    """R1: its postmaster is killed under load, so what it wrote last is in the page cache only; it is sealed with that
+    as its end, and the power of its host is cut. What a seal says must still be there."""
+    alone_ms = s.fleet.profile.voter_lost_ms + 1_500 if s.dice.chance(500) else 0
+    s.lasts(alone_ms + 3_000)
+    if alone_ms:
+        for other in (s.one, *s.others):
+            s.lose(other, alone_ms, alone_ms + 200)
+    s.later(alone_ms + 100, alone_ms + 700, lambda: _crash_seal_and_cut_the_power(s))
+
+
+def _crash_seal_and_cut_the_power(s: Scene) -> None:
+    victim, tries = s.current_primary(), iter(range(400))
+    agent, epoch = s.fleet.agents[victim], s.fleet.agents[victim].state.obeyed.epoch
+
+    def cut_off() -> None:
+        if agent.state.sealed_epoch > epoch:
+            s.fleet.world.count("sealed primaries that lost power")
+            s.later(0, 80, lambda: s.fleet.bounce_host(victim))
+        elif next(tries, None) is not None:
+            s.later(2, 5, cut_off)
+
+    load(s, 60)
+    s.later(10, 15, lambda: s.fleet.kill_postmaster(victim))
+    s.later(15, 20, cut_off)
+
+
 def host_comes_back_with_an_old_copy(s: Scene) -> None:
     """R13: the data directory is a copy of yesterday, and the agent's state is gone with the host."""
     fleet, record = s.fleet, s.fleet.record()
@@ -254,6 +281,7 @@ def only_the_old_copy_is_heard(s: Scene, victim: str) -> None:
 
 
 AT_A_CLAUSE: tuple[Fault, ...] = (
+    sealed_primary_loses_power,
     leader_loses_the_others_first,
     candidate_is_lost_when_nobody_else_is_heard,
     agent_is_away_over_a_slow_promotion,
