@@ -32,8 +32,8 @@ class ControlCheckers:
         self._since_us: int | None = None
         self._key: object = None
         self._primary_of: dict[int, str] = {}
-        self._left_us: dict[int, tuple[int, int]] = {}
-        """epoch → when it was left, and the term that left it."""
+        self._left_us: dict[int, tuple[int, str, int]] = {}
+        """epoch → when it was left, by whom, in which term (etcd restored from a copy gives a number twice)."""
         self._confirmed_epoch = 0
         self._saves: deque[int] = deque()
         self._turns: dict[str, int] = {}
@@ -98,7 +98,7 @@ class ControlCheckers:
         if old is None:
             return
         if new.epoch > old.epoch:
-            self._left_us[old.epoch] = (now_us, self._fleet.etcd.term)
+            self._left_us[old.epoch] = (now_us, self._fleet.etcd.holder, self._fleet.etcd.term)
         if old == new:
             raise Violation(f"what stands in the record is written again: epoch {new.epoch} {new.phase}")
         self._saves.append(now_us)
@@ -133,10 +133,10 @@ class ControlCheckers:
         left = self._left_us.get(epoch)
         if left is None or self._fleet.etcd.went_back:
             return
-        left_us, term = left
+        left_us, *by = left
         late_ms = (self._world.now_us - left_us) // 1_000
         drift_ms = PROOF_TRUSTED_MS * (1_000 + self._fleet.profile.drift_permille) // 1_000
-        if term == node.term or late_ms > drift_ms:
+        if by == [node.name, node.term] or late_ms > drift_ms:
             raise Violation(f"{node.name} grants a lease for epoch {epoch}, {late_ms} ms after it was left")
 
     # ---- names ----

@@ -105,8 +105,12 @@ class Checkers:
 
     def _promoted(self, server: Postgres) -> None:
         agent = self.fleet.agents[server.member]
-        told = agent.state.promotion_told
-        epoch, candidate = self.allocated.get(server.timeline, (told, server.member))
+        allocated = self.allocated.get(server.timeline)
+        if allocated is None:
+            raise Violation(
+                f"I3: {server.member} is promoted to timeline {server.timeline}, which no record has"
+            )
+        epoch, candidate = allocated
         if candidate != server.member:
             raise Violation(
                 f"I3: {server.member} is promoted to timeline {server.timeline}, which is {candidate}'s"
