@@ -38,6 +38,8 @@ class Checkers:
         self._compared: dict[str, tuple[Receiver, int]] = {}
         """Member → its receiver, and how much has come since the logs were compared."""
         self.client_rows = 0
+        self.newest_row: dict[str, Entry] = {}
+        """Member → the last one that it acknowledged to a client."""
         self.seals: SealCheckers
         self.on_promoted: Callable[[Postgres], None] = lambda server: None
         self.obeyed: dict[str, Version] = {}
@@ -55,8 +57,11 @@ class Checkers:
     def client_commit(self, server: Postgres, row: int) -> Entry | None:
         def acknowledged() -> None:
             self.client_rows += 1
+            if entry is not None:
+                self.newest_row[server.member] = entry
 
-        return server.commit(row, acknowledged)
+        entry = server.commit(row, acknowledged)
+        return entry
 
     def _acknowledged(self, server: Postgres, entry: Entry) -> None:
         """To a client, or to an agent or guard, whose evidence it is (reason b)."""
