@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from common.profile import PROFILES
 from orchestrator.core.invariants import InvariantBroken
 from tests.simulator.check_choice import legal_candidate
+from tests.simulator.check_exception import wrongly_told
 from tests.simulator.check_outage import Outages
 from tests.simulator.check_whole import have, lacking
 from tests.simulator.checkers import Violation
@@ -160,11 +161,15 @@ def _whole_again(fleet: Fleet, *, lost: bool) -> bool:
             raise Violation("whole, but no fresh commit is acknowledged and reaches every member (I5)")
     if fleet.whole():
         raise Violation(f"whole as the leader sees it (I5), and {lacking(fleet)}")
-    said = {line.reason for line in fleet.control.engine.status(fleet.control.now).reasons}
+    reasons = fleet.control.engine.status(fleet.control.now).reasons
+    said = {line.reason for line in reasons}
     if fleet.etcd.went_back and said & _WENT_BACK:
         world.count("records that went back, refused (R14)")
         return False
     if lost and said & _STUCK and not legal_candidate(fleet):
+        wrong = wrongly_told(fleet, reasons)
+        if wrong:
+            raise Violation(f"the exception is not what the status names (I5): {wrong}; {_reasons(fleet)}")
         world.count("inherent exceptions (I5)")
         return False
     raise Violation(f"not whole within 60 s of healing (I5): {lacking(fleet)}; {_reasons(fleet)}")
