@@ -37,6 +37,8 @@ class Checkers:
         """timeline → (epoch, candidate), as records were saved (R11)."""
         self._compared: dict[str, tuple[Receiver, int]] = {}
         """Member → its receiver, and how much has come since the logs were compared."""
+        self.served_us = 0
+        """When the primary of the record's epoch acknowledged last, with its door open."""
         self.client_rows = 0
         self.newest_row: dict[str, Entry] = {}
         """Member → the last one that it acknowledged to a client."""
@@ -81,6 +83,9 @@ class Checkers:
         if owner != server.member:
             raise Violation(f"I3: {server.member} acknowledges on timeline {entry.timeline} of {owner}")
         epoch = self._timeline_epoch(entry.timeline)
+        record = self.fleet.etcd.record
+        if server.lets_clients_in and record is not None and record.epoch == epoch:
+            self.served_us = self.fleet.world.now_us
         self.acknowledged.append((epoch, entry))
         self.seals.acknowledged(server, epoch, entry)
 
