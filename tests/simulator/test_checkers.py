@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from common.assignment import Position, Version
+from common.facts import SealReport
 from common.lsn import Lsn
+from common.rule import SOLO
 from tests.simulator.broken import (
     SECOND_US,
     B,
@@ -21,6 +23,7 @@ from tests.simulator.broken import (
     whole_fleet,
 )
 from tests.simulator.checkers import Violation
+from tests.simulator.fleet import Fleet
 from tests.simulator.model_clients import Clients
 from tests.simulator.swarm import _whole_again
 
@@ -124,6 +127,25 @@ def test_i6_a_seal_below_what_its_member_told_that_it_had_flushed_is_found() -> 
         run(fleet, 10 * SECOND_US)
 
 
+def test_i6_a_seal_on_a_lower_timeline_than_what_its_member_told_is_found() -> None:
+    fleet = whole_fleet()
+    new = fail_over(fleet)
+    rows(fleet)
+    old = record_of(fleet)
+    isolate(fleet, new)
+    run(fleet, SECOND_US // 2)
+    other = fleet.postgres["c" if new == "b" else "b"]
+    assert other.timeline == 2
+    other.cut(fleet.checkers.promotions[2][2][-1].end)
+    assert other.timeline == 1
+    fleet.heal()
+    isolate(fleet, new)
+    says = rf"^I6: {other.member} reports 1@.* as its end, and told that it had flushed"
+    with pytest.raises(Violation, match=says):
+        run(fleet, 20 * SECOND_US)
+    assert record_of(fleet).epoch > old.epoch
+
+
 def test_i7_a_voter_that_is_counted_without_having_the_commit_is_found() -> None:
     fleet = whole_fleet()
     server = fleet.postgres["a"]
@@ -135,17 +157,38 @@ def test_i7_a_voter_that_is_counted_without_having_the_commit_is_found() -> None
         rows(fleet, 1)
 
 
+def _seal_in_words_only(fleet: Fleet, name: str) -> None:
+    """Its agent reports a seal for epoch 2, truly as far as the end goes, and its receiver goes on."""
+    agent = fleet.agents[name]
+    seal = SealReport(2, agent.state.incarnation, 1, Lsn(agent.postgres.reported_flush), None)
+    agent.state = replace(agent.state, seal=seal)
+    fleet.checkers.reported(agent, agent.facts())
+
+
 def test_i8_a_sealed_member_that_is_streamed_to_is_found() -> None:
     fleet = whole_fleet()
-    agent = fleet.agents["b"]
-    fail_over(fleet)
-    seal = agent.state.seal
-    assert seal is not None
-    fresh = whole_fleet()
-    agent = fresh.agents["b"]
-    agent.state = replace(agent.state, seal=replace(seal, incarnation=agent.state.incarnation))
+    _seal_in_words_only(fleet, "b")
     with pytest.raises(Violation, match=r"^I8: b is sealed for 2 and streams in 1"):
-        rows(fresh, 1)
+        rows(fleet, 1)
+
+
+def test_i8_a_receiver_is_of_the_epoch_that_its_name_says() -> None:
+    fleet = whole_fleet()
+    receiver = fleet.postgres["b"].receiver
+    assert receiver is not None
+    receiver.epoch = 9
+    _seal_in_words_only(fleet, "b")
+    with pytest.raises(Violation, match=r"^I8: b is sealed for 2 and streams in 1"):
+        rows(fleet, 1)
+
+
+def test_i8_what_was_reported_counts_though_the_agent_has_forgotten_it() -> None:
+    fleet = whole_fleet()
+    _seal_in_words_only(fleet, "b")
+    agent = fleet.agents["b"]
+    agent.state = replace(agent.state, seal=None)
+    with pytest.raises(Violation, match=r"^I8: b is sealed for 2 and streams in 1"):
+        rows(fleet, 1)
 
 
 def test_i8_a_sealed_member_that_replies_in_a_lower_epoch_is_found() -> None:
@@ -191,6 +234,43 @@ def test_i10_a_checkpointer_that_lets_commits_wait_for_nobody_is_found() -> None
         run(fleet, SECOND_US)
 
 
+def test_i10_a_candidate_whose_walsender_acts_on_a_foreign_rule_is_found() -> None:
+    fleet = whole_fleet()
+    fleet.kill_postmaster("a")
+    until(fleet, lambda: record_of(fleet).phase == "PROMOTING")
+    server = fleet.postgres[str(record_of(fleet).candidate)]
+    until(fleet, lambda: server.state == "primary")
+    assert record_of(fleet).phase == "PROMOTING"
+    server.waits = False
+    with pytest.raises(Violation, match=r"^I10: commits at [bc] wait for nobody"):
+        run(fleet, SECOND_US)
+
+
+def test_i10_a_superseded_primary_that_acts_on_another_rule_than_its_priors_is_found() -> None:
+    fleet = whole_fleet()
+    for name in ("b", "c"):
+        fleet.cut.add((name, "a"))
+    fleet.cut.add(("a", "control"))
+    until(fleet, lambda: record_of(fleet).phase == "SEALING")
+    server = fleet.postgres["a"]
+    assert server.senders
+    server.senders[0].rule = 'ANY 1 ("c.9@1")'
+    with pytest.raises(Violation, match=r"^I10: the walsender of .* acts on ANY 1 \(\"c.9@1\"\)"):
+        run(fleet, SECOND_US)
+
+
+def test_i11_a_member_that_is_rebuilt_while_a_prior_without_a_bound_names_it_is_found() -> None:
+    fleet = whole_fleet()
+    fleet.kill_postmaster("a")
+    until(fleet, lambda: record_of(fleet).phase == "SEALING")
+    record = record_of(fleet)
+    fleet.etcd.record = replace(record, rules=(SOLO,))
+    server = fleet.postgres["b"]
+    assert server.on_rebuilt is not None
+    with pytest.raises(Violation, match=r"^I11: b.\d is rebuilt while Prior\(.* has no bound and names it"):
+        server.on_rebuilt(server)
+
+
 def test_i11_a_voter_that_is_rebuilt_while_the_rule_counts_it_is_found() -> None:
     fleet = whole_fleet()
     server = fleet.postgres["b"]
@@ -233,6 +313,17 @@ def test_i13_a_bound_below_what_its_primary_acknowledged_is_found() -> None:
     lowered = replace(record.prior[0], bound=Position(1, Lsn(128)))
     with pytest.raises(Violation, match=r"^I13: the bound of a in epoch 1 is 1@0/80, and it acknowledged"):
         fleet.checkers.saved(record, replace(record, prior=(lowered,)))
+
+
+def test_i13_the_bound_of_alike_priors_that_were_kept_as_one_is_judged_for_each_of_them() -> None:
+    fleet = whole_fleet()
+    rows(fleet)
+    fleet.kill_postmaster("a")
+    until(fleet, lambda: record_of(fleet).phase == "PROMOTING")
+    record = record_of(fleet)
+    merged = replace(record.prior[0], epoch=5, bound=Position(1, Lsn(128)))
+    with pytest.raises(Violation, match=r"^I13: the bound of a in epoch 1 is 1@0/80, and it acknowledged"):
+        fleet.checkers.saved(record, replace(record, prior=(merged,)))
 
 
 def test_i14_a_deadline_that_stops_a_primary_whose_voters_answer_is_found() -> None:
