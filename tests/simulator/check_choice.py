@@ -46,7 +46,7 @@ class Hurdle:
         return min(ways, default=None)
 
 
-def _hurdle(prior: Prior) -> Hurdle:
+def hurdle_of(prior: Prior) -> Hurdle:
     quorum = prior.rule.kind is RuleKind.QUORUM
     return Hurdle(
         (str(prior.primary), prior.number),
@@ -56,14 +56,17 @@ def _hurdle(prior: Prior) -> Hurdle:
     )
 
 
-def hurdles(record: Record) -> list[Hurdle]:
+def leaving(record: Record) -> list[Prior]:
     """All that leaving this epoch now would have to get over."""
-    found = [_hurdle(prior) for prior in record.prior]
     outgoing = {Phase.STABLE: record.primary, Phase.PROMOTING: record.candidate}.get(record.phase)
-    if outgoing is not None:
-        number = record.the(outgoing).number
-        found += [_hurdle(Prior(record.epoch, outgoing, number, rule)) for rule in record.rules]
-    return found
+    if outgoing is None:
+        return list(record.prior)
+    number = record.the(outgoing).number
+    return [*record.prior, *(Prior(record.epoch, outgoing, number, rule) for rule in record.rules)]
+
+
+def hurdles(record: Record) -> list[Hurdle]:
+    return [hurdle_of(prior) for prior in leaving(record)]
 
 
 def least_of(found: list[Hurdle], sealed: Mapping[Incarnation, At]) -> At | None:
@@ -134,7 +137,7 @@ def why_forbidden(old: Record, new: Record) -> str:
             sealed[str(name), member.number] = (seal.position.timeline, int(seal.position.end_lsn))
             if seal.damaged:
                 damaged.add(str(name))
-    least = least_of([_hurdle(prior) for prior in old.prior], sealed)
+    least = least_of([hurdle_of(prior) for prior in old.prior], sealed)
     if least is None:
         return f"R2: a prior of {[str(p.rule) for p in old.prior]} is resolved by nobody of {sorted(sealed)}"
     assert new.candidate is not None

@@ -1,24 +1,21 @@
-"""Checkers of the control plane, with a truth of their own: who may take over, names, leases, endless repetition."""
+"""Checkers of the control plane, with a truth of their own: who was chosen, names, leases, endless repetition."""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import TYPE_CHECKING
 
-from common.facts import PostgresState
 from common.ids import MemberName
 from orchestrator.core.names import WantedNames
 from orchestrator.core.record import Phase, Record
 from orchestrator.shell.leases import PROOF_TRUSTED_MS
-from tests.simulator.check_choice import legal_candidate, why_forbidden
+from tests.simulator.check_choice import why_forbidden
 from tests.simulator.checkers import Violation
 
 if TYPE_CHECKING:
     from tests.simulator.fleet import Fleet
     from tests.simulator.model_control import Control
 
-_LOOK_EVERY_US = 200_000
-_REFUSES_AT_MOST_MS = 5_000
 _SAVES_AT_MOST = 60
 _SAVES_WITHIN_US = 3_000_000
 _TURNS_AT_MOST = 1_500
@@ -29,65 +26,13 @@ _TURNS_WITHIN_US = 3_000_000
 class ControlCheckers:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet, self._world = fleet, fleet.world
-        self._since_us: int | None = None
-        self._key: object = None
         self._primary_of: dict[int, str] = {}
-        self._left_us: dict[int, tuple[int, int]] = {}
-        """epoch → when it was left, and the term that left it."""
+        self._left_us: dict[int, tuple[int, str, int]] = {}
+        """epoch → when it was left, by whom, in which term (etcd restored from a copy gives a number twice)."""
         self._confirmed_epoch = 0
         self._saves: deque[int] = deque()
         self._turns: dict[str, int] = {}
-        self._world.after(_LOOK_EVERY_US, self._look)
         self._world.after(_TURNS_WITHIN_US, self._look_at_turns)
-
-    # ---- R1, R2, R3 ----
-
-    def _look(self) -> None:
-        self._world.after(_LOOK_EVERY_US, self._look)
-        record = self._fleet.record()
-        if record is None or not self._is_down(record) or not self._leader_can_act():
-            self._since_us = None
-            return
-        leader = self._fleet.control
-        key = (leader.name, leader.boot, self._fleet.etcd.term, record.epoch, record.phase, record.handover)
-        candidate = legal_candidate(self._fleet)
-        if not candidate or key != self._key or self._since_us is None:
-            self._key, self._since_us = key, self._world.now_us if candidate else None
-            return
-        waited_ms = (self._world.now_us - self._since_us) // 1_000
-        if waited_ms > self._patience_ms(record):
-            raise Violation(
-                f"refused for {waited_ms} ms in {record.phase} of epoch {record.epoch}: {candidate} could take over"
-            )
-
-    def _patience_ms(self, record: Record) -> int:
-        """What the profile lets pass before anything is refused at all, and then five seconds."""
-        profile = self._fleet.profile
-        match record.phase:
-            case Phase.STABLE:
-                allowed_ms = 2 * profile.suspect_ceiling_ms + profile.confirm_within_ms
-            case Phase.SEALING:
-                allowed_ms = 40 * profile.further_seals_ms + profile.drain_within_ms
-            case _:
-                allowed_ms = profile.promote_within_ms + profile.restart_in_place_after_ms
-        return _REFUSES_AT_MOST_MS + allowed_ms
-
-    def _is_down(self, record: Record) -> bool:
-        if record.phase is not Phase.STABLE or record.primary is None:
-            return record.phase is not Phase.INITIALISING
-        return self._fleet.postgres[record.primary].state is not PostgresState.PRIMARY
-
-    def _leader_can_act(self) -> bool:
-        fleet = self._fleet
-        leader, etcd = fleet.control, fleet.etcd
-        return (
-            etcd.holder == leader.name
-            and leader.alive
-            and not leader.frozen
-            and leader.reaches_etcd
-            and self._world.now_us >= etcd.slow_until_us
-            and not etcd.went_back
-        )
 
     # ---- the record ----
 
@@ -98,7 +43,7 @@ class ControlCheckers:
         if old is None:
             return
         if new.epoch > old.epoch:
-            self._left_us[old.epoch] = (now_us, self._fleet.etcd.term)
+            self._left_us[old.epoch] = (now_us, self._fleet.etcd.holder, self._fleet.etcd.term)
         if old == new:
             raise Violation(f"what stands in the record is written again: epoch {new.epoch} {new.phase}")
         self._saves.append(now_us)
@@ -133,10 +78,10 @@ class ControlCheckers:
         left = self._left_us.get(epoch)
         if left is None or self._fleet.etcd.went_back:
             return
-        left_us, term = left
+        left_us, *by = left
         late_ms = (self._world.now_us - left_us) // 1_000
         drift_ms = PROOF_TRUSTED_MS * (1_000 + self._fleet.profile.drift_permille) // 1_000
-        if term == node.term or late_ms > drift_ms:
+        if by == [node.name, node.term] or late_ms > drift_ms:
             raise Violation(f"{node.name} grants a lease for epoch {epoch}, {late_ms} ms after it was left")
 
     # ---- names ----

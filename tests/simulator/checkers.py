@@ -37,7 +37,15 @@ class Checkers:
         """timeline → (epoch, candidate), as records were saved (R11)."""
         self._compared: dict[str, tuple[Receiver, int]] = {}
         """Member → its receiver, and how much has come since the logs were compared."""
+        self._listed: dict[str, tuple[Record, int, frozenset[str], bool]] = {}
+        """Member → what was listed for it by that record, on that timeline."""
+        self._first_epoch = 1
+        """In which the cluster was made: timeline 1 is of this one."""
+        self.served_us = 0
+        """When the primary of the record's epoch acknowledged last, with its door open."""
         self.client_rows = 0
+        self.newest_row: dict[str, Entry] = {}
+        """Member → the last one that it acknowledged to a client."""
         self.seals: SealCheckers
         self.on_promoted: Callable[[Postgres], None] = lambda server: None
         self.obeyed: dict[str, Version] = {}
@@ -55,14 +63,17 @@ class Checkers:
     def client_commit(self, server: Postgres, row: int) -> Entry | None:
         def acknowledged() -> None:
             self.client_rows += 1
+            if entry is not None:
+                self.newest_row[server.member] = entry
 
-        return server.commit(row, acknowledged)
+        entry = server.commit(row, acknowledged)
+        return entry
 
     def _acknowledged(self, server: Postgres, entry: Entry) -> None:
         """To a client, or to an agent or guard, whose evidence it is (reason b)."""
         self.fleet.truth.acknowledged(server.member, server.timeline, entry)
         for other, (who, _, log) in self.promotions.items():
-            if self._timeline_epoch(entry.timeline) < other and not self._has(log, entry):
+            if self.timeline_epoch(entry.timeline) < other and not self._has(log, entry):
                 raise Violation(
                     f"I2/I1: row {entry.content} acknowledged by {server.member}, "
                     f"lacking at {who} in epoch {other}"
@@ -75,14 +86,17 @@ class Checkers:
         owner = self.timelines.setdefault(entry.timeline, server.member)
         if owner != server.member:
             raise Violation(f"I3: {server.member} acknowledges on timeline {entry.timeline} of {owner}")
-        epoch = self._timeline_epoch(entry.timeline)
+        epoch = self.timeline_epoch(entry.timeline)
+        record = self.fleet.etcd.record
+        if server.lets_clients_in and record is not None and record.epoch == epoch:
+            self.served_us = self.fleet.world.now_us
         self.acknowledged.append((epoch, entry))
         self.seals.acknowledged(server, epoch, entry)
 
     def opened(self, server: Postgres) -> None:
         """R8: what a start found in its log is shown to clients now, as if it had been acknowledged; and all
         that was acknowledged before must be there, also where the old primary itself goes on."""
-        own = self._timeline_epoch(server.timeline)
+        own = self.timeline_epoch(server.timeline)
         for epoch, entry in self.acknowledged:
             if epoch <= own and not self._has(server.log, entry):
                 raise Violation(
@@ -92,11 +106,11 @@ class Checkers:
         if 0 <= index < len(server.log):
             self._acknowledged(server, server.log[index])
 
-    def _timeline_epoch(self, timeline: int) -> int:
+    def timeline_epoch(self, timeline: int) -> int:
         for epoch, (_, own, _) in self.promotions.items():
             if own == timeline:
                 return epoch
-        return 1
+        return self._first_epoch
 
     @staticmethod
     def _has(log: list[Entry], entry: Entry) -> bool:
@@ -104,17 +118,20 @@ class Checkers:
         return index < len(log) and log[index] == entry
 
     def _promoted(self, server: Postgres) -> None:
-        agent = self.fleet.agents[server.member]
-        told = agent.state.promotion_told
-        epoch, candidate = self.allocated.get(server.timeline, (told, server.member))
+        allocated = self.allocated.get(server.timeline)
+        if allocated is None:
+            raise Violation(
+                f"I3: {server.member} is promoted to timeline {server.timeline}, which no record has"
+            )
+        epoch, candidate = allocated
         if candidate != server.member:
             raise Violation(
                 f"I3: {server.member} is promoted to timeline {server.timeline}, which is {candidate}'s"
             )
-        seal = agent.state.seal
-        if seal is not None and seal.epoch > epoch and seal.incarnation == agent.state.incarnation:
+        promised = self.seals.promised(self.fleet.agents[server.member].state.incarnation)
+        if promised > epoch:
             raise Violation(
-                f"I3: {server.member} is sealed for {seal.epoch}, and is promoted for {epoch} after that"
+                f"I3: {server.member} is sealed for {promised}, and is promoted for {epoch} after that"
             )
         log = list(server.log)
         record = self.fleet.etcd.record
@@ -145,7 +162,7 @@ class Checkers:
         for sender in counted:
             if self._has(sender.follower.log, entry) or sender.disk != sender.follower.disks:
                 continue  # or a disk that had it was lost while its word was under way
-            epoch = self._timeline_epoch(entry.timeline)
+            epoch = self.timeline_epoch(entry.timeline)
             if any(e > epoch and self._has(log, entry) for e, (_, _, log) in self.promotions.items()):
                 continue  # it is in what came later: I2 covers it
             raise Violation(f"I7: {sender.name} was counted by {server.member} and lacks {entry}")
@@ -173,9 +190,14 @@ class Checkers:
         self.fleet.truth.rebuilt(server)
         if record is None or known is None or server.state is PostgresState.ABSENT:
             return
-        same = self.fleet.agents[server.member].state.incarnation == known.incarnation
-        if same and any(known.voter in rule.voters for rule in record.rules):
+        if self.fleet.agents[server.member].state.incarnation != known.incarnation:
+            return
+        if any(known.voter in rule.voters for rule in record.rules):
             raise Violation(f"I11: {known.voter} is rebuilt while {[str(r) for r in record.rules]} counts it")
+        for prior in record.prior:
+            outgoing = (prior.primary, prior.number) == (known.name, known.number)
+            if prior.bound is None and (outgoing or known.voter in prior.rule.voters):
+                raise Violation(f"I11: {known.voter} is rebuilt while {prior} has no bound and names it")
 
     # I4
 
@@ -185,12 +207,8 @@ class Checkers:
             raise Violation(
                 f"I4: {server.member} streams from {receiver.upstream.member}, but is no prefix of it"
             )
-        # I8: nothing of a lower epoch enters a sealed member.
-        state = self.fleet.agents[server.member].state
-        if receiver is not None and state.seal is not None and receiver.epoch < state.seal.epoch:
-            raise Violation(
-                f"I8: {server.member} is sealed for {state.seal.epoch} and streams in {receiver.epoch}"
-            )
+        if receiver is not None:
+            self.seals.entered(server, receiver)
 
     def _is_prefix(self, server: Postgres, receiver: Receiver) -> bool:
         """All of it when a receiver begins, and now and then; in between what came last."""
@@ -207,6 +225,8 @@ class Checkers:
     def saved(self, old: Record | None, new: Record) -> None:
         world = self.fleet.world
         self.seals.saved(new)
+        if old is not None and old.phase is Phase.INITIALISING:
+            self._first_epoch = new.epoch
         if new.phase is Phase.PROMOTING and new.candidate is not None:
             self.allocated[new.timeline_max] = (new.epoch, str(new.candidate))
         world.note(
@@ -229,27 +249,43 @@ class Checkers:
                 raise Violation(
                     f"I9: {name} obeyed epoch {agent.durable.obeyed.epoch} above the record's {record.epoch}"
                 )
-        self._rules(record)
+        for name, server in self.fleet.postgres.items():
+            if server.state is PostgresState.PRIMARY:
+                self._rules(record, MemberName(name), server)
 
-    def _rules(self, record: Record) -> None:
-        """I10: what any walsender of the record's primary may act on is in the record, or the fence."""
-        if record.phase is not Phase.STABLE or record.primary is None:
+    def _rules(self, record: Record, member: MemberName, server: Postgres) -> None:
+        """I10: what any walsender of a primary, or of one that was, may act on is in the record, or the fence."""
+        known = self._listed.get(member)
+        if known is None or known[0] is not record or known[1] != server.timeline:
+            known = self._listed[member] = (
+                record,
+                server.timeline,
+                *self._lists(record, member, server.timeline),
+            )
+        _, _, allowed, waits = known
+        if not allowed:
             return
-        server = self.fleet.postgres[record.primary]
-        agent = self.fleet.agents[record.primary]
-        if server.state is not PostgresState.PRIMARY or agent.state.obeyed.epoch != record.epoch:
-            return
-        allowed = {rule.synchronous_standby_names(record.epoch) for rule in record.rules}
-        went_back = agent.state.obeyed > Version(record.epoch, self.fleet.etcd.record_revision)  # R14
-        if not went_back and not server.waits and all(rule.waits for rule in record.rules):
-            raise Violation(f"I10: commits at {record.primary} wait for nobody, the record lists {allowed}")
+        if waits and not server.waits:
+            raise Violation(f"I10: commits at {member} wait for nobody, the record lists {set(allowed)}")
         for sender in server.senders:
-            self._rule_of(sender, allowed, record)
+            self._rule_of(sender, allowed)
 
-    def _rule_of(self, sender: Walsender, allowed: set[str], record: Record) -> None:
+    def _lists(self, record: Record, member: MemberName, timeline: int) -> tuple[frozenset[str], bool]:
+        """The rules of this primary as settings, and whether commits wait under each of them."""
+        epoch = self.timeline_epoch(timeline)
+        mine = record.candidate if record.phase is Phase.PROMOTING else record.primary
+        if record.epoch == epoch and mine == member:
+            rules = record.rules
+        else:  # superseded: nothing is listed any more once its successor has settled
+            rules = tuple(p.rule for p in record.prior if p.primary == member and p.epoch >= epoch)
+        return frozenset(r.synchronous_standby_names(epoch) for r in rules), all(r.waits for r in rules)
+
+    def _rule_of(self, sender: Walsender, allowed: frozenset[str]) -> None:
         if not sender.alive or "primacy_fence" in sender.rule or sender.rule in allowed:
             return
         if sender.rule == "":
             return  # counts nobody
         parsed = parse_application_name(sender.name)
-        raise Violation(f"I10: the walsender of {parsed} acts on {sender.rule}, the record lists {allowed}")
+        raise Violation(
+            f"I10: the walsender of {parsed} acts on {sender.rule}, the record lists {set(allowed)}"
+        )

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from agents.core.served import rule_served
 from common.facts import PostgresState
 from tests.simulator.checkers import Violation
 from tests.simulator.model_agent import Agent
+from tests.simulator.model_parts import parse_rule
 from tests.simulator.model_postgres import Postgres
 
 if TYPE_CHECKING:
@@ -106,16 +106,18 @@ class HostCheckers:
 
     def _is_well(self, agent: Agent, pg: Postgres) -> bool:
         """A commit begun now would be acknowledged, and somebody is there to begin it."""
-        host, state = agent.host, agent.state
-        rule = rule_served(state)
-        if rule is None or not pg.lets_clients_in or pg.full or self.world.now_us < pg.stalled_until:
+        host, disk = agent.host, agent.durable
+        if not pg.lets_clients_in or pg.full or self.world.now_us < pg.stalled_until:
             return False
         if host.postgres_process.frozen or not host.holds_deadline:
             return False
-        wanted = rule.synchronous_standby_names(state.serving_epoch)
-        if pg.loaded_rule != wanted:
+        epoch = self.fleet.checkers.timeline_epoch(pg.timeline)
+        if disk is None or disk.serving_epoch != epoch or disk.sealed_epoch > epoch:
+            return False  # its state was lost, or it promised not to serve
+        if pg.loaded_rule != pg.conf.rule:
             return False
-        if not rule.waits:
+        k, names = parse_rule(pg.conf.rule)
+        if not k:
             return not pg.waits
         answering = 0
         for sender in pg.senders:
@@ -123,8 +125,8 @@ class HostCheckers:
             answering += (
                 sender.alive
                 and sender.streaming
-                and sender.rule == wanted
-                and sender.name in wanted
+                and sender.rule == pg.conf.rule
+                and sender.name in names
                 and follower.receiver is not None
                 and follower.receiver.sender is sender
                 and follower.state is PostgresState.STANDBY
@@ -133,7 +135,7 @@ class HostCheckers:
                 and self.world.now_us >= follower.stalled_until
                 and pg.find(follower.member) is follower
             )
-        return answering >= rule.k
+        return answering >= k
 
     def _fenced(self, agent: Agent, by: str) -> None:
         self.on_fenced(agent.name)

@@ -16,6 +16,7 @@ from orchestrator.core.spec import STRICT, TO_SOLO, ClusterSpec, MemberSpec
 from orchestrator.core.stories import is_whole
 from tests.simulator.check_control import ControlCheckers
 from tests.simulator.check_outage import Failovers
+from tests.simulator.check_refusal import Refusals
 from tests.simulator.checkers import Checkers
 from tests.simulator.checkers_host import HostCheckers
 from tests.simulator.checkers_seals import SealCheckers
@@ -75,6 +76,7 @@ class Fleet:
         self.truth = RecordTruth(self)
         self.etcd = Etcd(self.world, self.network, self._saved)
         self.control_checkers = ControlCheckers(self)
+        self.refusals = Refusals(self)
         self.failovers = Failovers(self)
         self.names = NameServers(self.world, self.network, self.control_checkers.named)
         self.postgres = {n: self._server(n) for n in names}

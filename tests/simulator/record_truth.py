@@ -102,7 +102,7 @@ class RecordTruth:
 
     def acknowledged(self, member: str, timeline: int, entry: Entry) -> None:
         """As many have it as a rule asks for that the record lists for this primary in its epoch."""
-        record, epoch = self.fleet.etcd.record, self.fleet.checkers._timeline_epoch(timeline)
+        record, epoch = self.fleet.etcd.record, self.fleet.checkers.timeline_epoch(timeline)
         if record is None or self.fleet.etcd.went_back:
             return
         mine = record.candidate if record.phase is Phase.PROMOTING else record.primary

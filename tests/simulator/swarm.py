@@ -10,13 +10,16 @@ from dataclasses import dataclass, replace
 from common.profile import PROFILES
 from orchestrator.core.invariants import InvariantBroken
 from tests.simulator.check_choice import legal_candidate
+from tests.simulator.check_exception import wrongly_told
 from tests.simulator.check_outage import Outages
+from tests.simulator.check_whole import have, lacking
 from tests.simulator.checkers import Violation
 from tests.simulator.faults import KINDS
 from tests.simulator.faults_control import STORMY
 from tests.simulator.fleet import Fleet
 from tests.simulator.model_clients import Clients
 from tests.simulator.model_network import CALM, Weather
+from tests.simulator.model_parts import Entry
 from tests.simulator.plan import Plan, Round, plan_of
 from tests.simulator.scene import scene
 from tests.simulator.world import Dice
@@ -139,7 +142,7 @@ def _whole_again(fleet: Fleet, *, lost: bool) -> bool:
         record = fleet.record()
         if healed is not None and record is not None and record.epoch > healed.epoch + _EPOCHS_TO_HEAL:
             raise Violation(f"{_EPOCHS_TO_HEAL} epochs after healing, and not whole (I5): {_reasons(fleet)}")
-        return fleet.whole()
+        return _is_whole(fleet)
 
     until_us = world.now_us + _HEALS_WITHIN_US
     if fleet.etcd.went_back:
@@ -147,28 +150,54 @@ def _whole_again(fleet: Fleet, *, lost: bool) -> bool:
     while world.run_until(until_us, settled_or_spinning):
         if fleet.etcd.must_stop:
             world.run_until(world.now_us + 6_000_000)  # the old leader's lease runs out before it looks
-            if not fleet.whole():
+            if not _is_whole(fleet):
                 continue
             raise Violation("R14: etcd went back below what a member obeyed, and the leader went on")
         if _commits(fleet):
             world.count("whole again")
             fleet.etcd.went_back = fleet.etcd.must_stop
             return True
-        if fleet.whole():  # else a fault that was on its way came after the healing
-            raise Violation("whole, but no fresh commit is acknowledged (I5)")
-    said = {line.reason for line in fleet.control.engine.status(fleet.control.now).reasons}
+        if _is_whole(fleet):  # else a fault that was on its way came after the healing
+            raise Violation("whole, but no fresh commit is acknowledged and reaches every member (I5)")
+    if fleet.whole():
+        raise Violation(f"whole as the leader sees it (I5), and {lacking(fleet)}")
+    reasons = fleet.control.engine.status(fleet.control.now).reasons
+    said = {line.reason for line in reasons}
     if fleet.etcd.went_back and said & _WENT_BACK:
         world.count("records that went back, refused (R14)")
         return False
     if lost and said & _STUCK and not legal_candidate(fleet):
+        wrong = wrongly_told(fleet, reasons)
+        if wrong:
+            raise Violation(f"the exception is not what the status names (I5): {wrong}; {_reasons(fleet)}")
         world.count("inherent exceptions (I5)")
         return False
-    raise Violation(f"not whole within 60 s of healing (I5): {_reasons(fleet)}")
+    raise Violation(f"not whole within 60 s of healing (I5): {lacking(fleet)}; {_reasons(fleet)}")
+
+
+def _is_whole(fleet: Fleet) -> bool:
+    """As the leader sees it, and in the world."""
+    return fleet.whole() and not lacking(fleet)
 
 
 def _commits(fleet: Fleet) -> bool:
-    before = fleet.checkers.client_rows
-    return fleet.world.run_until(fleet.world.now_us + 3_000_000, lambda: fleet.checkers.client_rows > before)
+    """By the primary of the record, and it reaches everybody."""
+    newest = fleet.checkers.newest_row
+    before = dict(newest)
+
+    def reached() -> bool:
+        record = fleet.record()
+        primary = "" if record is None or record.primary is None else str(record.primary)
+        entry = fresh.get(primary)
+        if entry is None:
+            entry = newest.get(primary)
+            if entry is None or entry is before.get(primary):
+                return False
+            fresh[primary] = entry
+        return have(fleet, entry)
+
+    fresh: dict[str, Entry] = {}
+    return fleet.world.run_until(fleet.world.now_us + 3_000_000, reached)
 
 
 def _reasons(fleet: Fleet) -> str:
