@@ -51,7 +51,12 @@ class Verdict:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("names", nargs="*", help="only these: a mutant, a clause (R6.8) or a rule (R6)")
-    parser.add_argument("--seconds", type=float, default=120.0, help="how long each is hunted at the most, in seconds of a processor")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=120.0,
+        help="how long each is hunted at the most, in seconds of a processor",
+    )
     parser.add_argument("--minutes", type=float, default=28.0, help="how long all of it may take")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many at once")
     parser.add_argument("--seed", type=int, default=1, help="the first seed; the others follow it")
