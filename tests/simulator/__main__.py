@@ -82,8 +82,8 @@ def _fresh(first: int, seeds: int, seconds: float, *, trace: bool) -> int:
     took = time.monotonic() - began
     cpu_s = time.process_time() - cpu_began
     print(
-        f"{seed - first} seeds, {virtual_s} virtual seconds in {took:.1f} s ({cpu_s:.1f} s of processor, "
-        f"{totals['failovers'] / cpu_s:.1f} failovers in each), all clean"
+        f"simulator: seeds {first} to {seed - 1}: {seed - first} seeds, {virtual_s} virtual seconds in {took:.1f} s "
+        f"({cpu_s:.1f} s of processor, {totals['failovers'] / cpu_s:.1f} failovers in each), all clean"
     )
     for what in sorted(set(totals) | set(NEVER_ZERO)):
         print(f"  {what:<50} {totals[what]:>8}")
