@@ -22,8 +22,7 @@ KEPT = _FOLDER / "digests.txt"
 
 def kept() -> Mapping[str, str]:
     """Plan → digest."""
-    words = (line.split() for line in KEPT.read_text().splitlines())
-    return {name: digest for name, digest in words}
+    return {line.split()[0]: line.split()[1] for line in KEPT.read_text().splitlines()}
 
 
 def digest_of(plan: str) -> str:
