@@ -47,8 +47,8 @@ bench: ## outages by step, the floor, and ten minutes under load
 bench-sim: ## how many counted failovers the simulator lives through in a second of one core
 	@$(DEV) python -m tests.simulator --bench $(ARGS)
 
-soak-sim: ## the simulator for hours on all cores, failing seeds kept in a file (ARGS=--hours=N)
-	@$(DEV) python -m tests.simulator --soak $(ARGS)
+soak-sim: ## the simulator for hours on all cores, failing seeds kept in a file (HOURS=n, 1 by default)
+	@$(DEV) python -m tests.simulator --soak --hours $(or $(HOURS),1) $(ARGS)
 
 soak: ## faults for hours on real parts
 	@if [ -e tests/soak.py ] || [ -d tests/soak ]; then $(DEV) python -m tests.soak $(ARGS); \

@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # Everything below tests/ that belongs to no other stage is a unit test, so no folder is forgotten.
 OTHER_STAGES = ("simulator", "adapters", "integration")
 NEVER = ("model", "broken", "chaos", "soak")
+# The same in every run, beside the fresh ones of the simulator.
+FIXED_SEEDS = 40
 # A stage may take this many times its share before it is taken to hang.
 PATIENCE = 4
 PYTHON = sys.executable
@@ -71,8 +73,11 @@ def stages(pytest_arguments: Sequence[str]) -> Iterator[Stage]:
     yield Stage("unit", 60, _pytest(unit_paths(), pytest_arguments))
     simulator = _pytest(["tests/simulator"], pytest_arguments)
     if (ROOT / "tests/simulator/__main__.py").exists():
-        simulator += (Command((*python, "tests.simulator", "--seconds", "120")),)
-    yield Stage("simulator", 150, simulator)
+        simulator += (
+            Command((*python, "tests.simulator", "--seed", "1", "--seeds", str(FIXED_SEEDS))),
+            Command((*python, "tests.simulator", "--seconds", "120")),
+        )
+    yield Stage("simulator", 210, simulator)
     yield Stage("adapters", 120, _pytest(["tests/adapters"], pytest_arguments))
     yield Stage("integration", 420, _pytest(["tests/integration"], pytest_arguments))
 

@@ -5,11 +5,24 @@ from __future__ import annotations
 import ast
 import re
 
-from tests.mutants.catalogue import PROTOCOL, RULES, Clause, clauses, mutants, says
+from tests.mutants.catalogue import (
+    PROTOCOL,
+    RULES,
+    SHELLS_THAT_RUN,
+    Clause,
+    clauses,
+    mutants,
+    no_clauses,
+    rule_texts,
+    says,
+    unquoted,
+)
 from tests.planting import ROOT, fits
 
 MUTANTS_AT_LEAST = 45
 EQUIVALENT_AT_MOST = 2
+BENT = ("orchestrator/core/", "agents/", "common/")
+EVIDENCE = ROOT / "docs" / "evidence" / "mutants.md"
 
 
 def test_every_rule_has_clauses() -> None:
@@ -31,6 +44,20 @@ def test_the_words_that_a_mutant_takes_away_stand_in_the_protocol() -> None:
     assert not [mutant.name for mutant in mutants() if not says(protocol, mutant.quote)]
 
 
+def test_every_sentence_of_the_rules_is_quoted_or_stands_there_with_a_reason() -> None:
+    assert not list(unquoted())
+
+
+def test_the_words_that_are_no_clause_stand_in_their_rule_and_say_why() -> None:
+    texts = rule_texts()
+    assert not [words for rule, words, why in no_clauses() if not says(texts[rule], words) or not why]
+
+
+def test_every_clause_is_quoted_from_its_own_rule() -> None:
+    texts = rule_texts()
+    assert not [clause.id for clause in clauses() if not says(texts[clause.rule], clause.quote)]
+
+
 def test_every_clause_has_a_mutant_or_a_written_reason() -> None:
     assert not [c.id for c in clauses() if not c.mutants and len(c.why_none.split()) < 2]
 
@@ -48,6 +75,15 @@ def test_at_most_two_mutants_are_called_equivalent() -> None:
     assert len([m for m in mutants() if m.equivalent]) <= EQUIVALENT_AT_MOST
 
 
+def test_a_mutant_that_is_called_blind_or_equivalent_is_only_one_of_both() -> None:
+    assert not [m.name for m in mutants() if m.equivalent and m.blind]
+
+
+def test_what_is_called_blind_was_not_seen_to_be_caught() -> None:
+    seen = set(re.findall(r"^\| (\S+) \| (?:checker|record) \|", EVIDENCE.read_text(), re.MULTILINE))
+    assert not [m.name for m in mutants() if (m.blind or m.equivalent) and m.name in seen]
+
+
 def test_every_mutant_fits_the_code() -> None:
     for mutant in mutants():
         fits(mutant.plant)
@@ -57,7 +93,7 @@ def test_a_mutant_bends_production_code_that_python_can_still_read() -> None:
     for mutant in mutants():
         texts = {edit.file: (ROOT / edit.file).read_text() for edit in mutant.edits}
         for edit in mutant.edits:
-            assert edit.file.startswith(("orchestrator/core/", "agents/", "common/")), mutant.name
+            assert edit.file.startswith(BENT) or edit.file in SHELLS_THAT_RUN, mutant.name
             texts[edit.file] = texts[edit.file].replace(edit.old, edit.new)
         for file, text in texts.items():
             ast.parse(text, file)

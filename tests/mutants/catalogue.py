@@ -20,6 +20,11 @@ TABLE = ROOT / "docs" / "clauses.md"
 PROTOCOL = ROOT / "docs" / "protocol.md"
 RULES = (*(f"R{n}" for n in range(1, 15)), "U")
 """U: "Staying up"."""
+SHELLS_THAT_RUN = ("orchestrator/shell/leases.py", "orchestrator/shell/inbox.py")
+"""Production code outside the cores that the simulator runs as it is."""
+_NO_CLAUSE = re.compile(r"^\| (?P<rule>R\d+|U) \| (?P<words>.*?) \| (?P<why>.*?) \|$")
+_ENDS = re.compile(r"(?<=[.;:])\)?\s+")
+"""A sentence, and the parts of a long one."""
 _ROW = re.compile(r"^\| (?P<id>(?:R\d+|U)\.\d+) \| (?P<quote>.*?) \| (?P<where>.*?) \| (?P<mutants>.*?) \|$")
 
 
@@ -64,6 +69,45 @@ def mutants() -> tuple[Mutant, ...]:
 
 def clauses() -> tuple[Clause, ...]:
     return tuple(_rows(TABLE.read_text()))
+
+
+def no_clauses() -> Iterator[tuple[str, str, str]]:
+    """(rule, the words, why they ask for nothing by themselves)."""
+    for line in TABLE.read_text().splitlines():
+        row = _NO_CLAUSE.match(line.replace(r"\|", "\0"))
+        if row is not None:
+            yield row["rule"], row["words"].replace("\0", "|"), row["why"]
+
+
+def rule_texts() -> dict[str, str]:
+    """Each rule's text, without its heading; "Staying up" (U) without its table."""
+    rules, _, after = PROTOCOL.read_text().partition("## Safety rules")[2].partition("## Staying up")
+    rules = rules.partition("**Switchover**")[0]
+    parts = re.split(r"^\*\*(R\d+)\. (?:[^*]*\.\*\*)?", rules, flags=re.MULTILINE)
+    texts = dict(zip(parts[1::2], parts[2::2], strict=True))
+    texts["U"] = "\n".join(line for line in after.partition("\n## ")[0].splitlines() if line[:1] != "|")
+    return {rule: " ".join(text.split()) for rule, text in texts.items()}
+
+
+def unquoted() -> Iterator[str]:
+    """The sentences, and the parts of long ones, of which less than half is quoted by anything in the table."""
+    quotes: dict[str, list[str]] = {rule: [] for rule in RULES}
+    for clause in clauses():
+        quotes[clause.rule].append(clause.quote)
+    for rule, words, _ in no_clauses():
+        quotes[rule].append(words)
+    for rule, text in rule_texts().items():
+        marked = bytearray(len(text))
+        for quote in quotes[rule]:
+            begins = text.find(" ".join(quote.split()))
+            if begins >= 0:
+                marked[begins : begins + len(quote)] = b"\1" * len(quote)
+        at = 0
+        for end in (*(found.start() for found in _ENDS.finditer(text)), len(text)):
+            part = text[at:end].strip(" )")
+            if part and 2 * sum(marked[at:end]) < len(part):
+                yield f"{rule}: {part}"
+            at = end
 
 
 def says(text: str, quote: str) -> bool:

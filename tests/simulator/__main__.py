@@ -45,6 +45,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="the first seed (default: drawn); the others follow it")
     parser.add_argument("--trace", action="store_true", help="print plan and trace of the last seed")
     parser.add_argument("--shrink", type=int, metavar="SEED")
+    parser.add_argument(
+        "--tries", type=int, default=400, help="how many smaller plans --shrink runs at the most"
+    )
     parser.add_argument("--plan", type=Path, metavar="FILE")
     parser.add_argument("--bench", action="store_true")
     parser.add_argument("--soak", action="store_true")
@@ -58,7 +61,7 @@ def main() -> int:
     if options.soak:
         return soak.main(first, options.hours, options.jobs, options.json)
     if options.shrink is not None:
-        return _shrink(options.shrink)
+        return _shrink(options.shrink, options.tries)
     if options.plan is not None:
         return _told(run(read(options.plan.read_text())), f"--plan {options.plan}", trace=options.trace)
     return _fresh(first, options.seeds, options.seconds, trace=options.trace)
@@ -82,8 +85,8 @@ def _fresh(first: int, seeds: int, seconds: float, *, trace: bool) -> int:
     took = time.monotonic() - began
     cpu_s = time.process_time() - cpu_began
     print(
-        f"{seed - first} seeds, {virtual_s} virtual seconds in {took:.1f} s ({cpu_s:.1f} s of processor, "
-        f"{totals['failovers'] / cpu_s:.1f} failovers in each), all clean"
+        f"simulator: seeds {first} to {seed - 1}: {seed - first} seeds, {virtual_s} virtual seconds in {took:.1f} s "
+        f"({cpu_s:.1f} s of processor, {totals['failovers'] / cpu_s:.1f} failovers in each), all clean"
     )
     for what in sorted(set(totals) | set(NEVER_ZERO)):
         print(f"  {what:<50} {totals[what]:>8}")
@@ -105,14 +108,14 @@ def _told(outcome: Outcome, again: str, *, trace: bool) -> int:
     return 1
 
 
-def _shrink(seed: int) -> int:
+def _shrink(seed: int, tries: int) -> int:
     plan = plan_of(seed)
     if not run(plan).violation:
         print(f"seed {seed} is clean")
         return 0
-    plan = shrink(plan, say=lambda text: print(text, flush=True))
+    plan = shrink(plan, say=lambda text: print(text, flush=True), tries_max=tries)
     outcome = run(plan)
-    path = written(plan, outcome.violation)
+    path = written(plan, outcome)
     print(plan.text())
     print(f"{path}: {outcome.violation}")
     return 1

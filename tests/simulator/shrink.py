@@ -7,16 +7,18 @@ plan file that a person can read and a test replays.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from tests.simulator.plan import Plan, Round
-from tests.simulator.swarm import run
+from tests.simulator.swarm import Outcome, run
 
 FOLDER = Path(__file__).parent / "plans"
 _VARYING = re.compile(r"[\d/@.]+|\b[a-g]\b|\bn\d\b|'[^']*'|\[.*|\(.*")
 _TRIES_MAX = 400
+_TOLD_MAX = 60
+"""Lines of a trace that a person reads."""
 
 
 def kind_of(violation: str) -> str:
@@ -29,6 +31,7 @@ def shrink(
     *,
     violation_of: Callable[[Plan], str] = lambda plan: run(plan).violation,
     say: Callable[[str], None] = lambda text: None,
+    tries_max: int = _TRIES_MAX,
 ) -> Plan:
     """The smallest plan found that fails with the same kind of violation."""
     wanted = kind_of(violation_of(plan))
@@ -36,11 +39,11 @@ def shrink(
         raise ValueError(f"seed {plan.seed} does not fail")
     tried = 0
     smaller = True
-    while smaller and tried < _TRIES_MAX:
+    while smaller and tried < tries_max:
         smaller = False
         for candidate in _smaller(plan):
             tried += 1
-            if tried > _TRIES_MAX:
+            if tried > tries_max:
                 break
             if kind_of(violation_of(candidate)) == wanted:
                 plan, smaller = candidate, True
@@ -88,9 +91,20 @@ def _simpler(plan: Plan) -> Iterator[Plan]:
         yield replace(plan, profile="default")
 
 
-def written(plan: Plan, violation: str, folder: Path = FOLDER) -> Path:
-    """As a file for `test_plans.py`, named after its seed."""
+def written(plan: Plan, outcome: Outcome, folder: Path = FOLDER) -> Path:
+    """As a file for `test_plans.py`, named after its seed, that tells what happens in it."""
     folder.mkdir(exist_ok=True)
     path = folder / f"seed_{plan.seed}.plan"
-    path.write_text(f"# Found: {violation[:300]}\n{plan.text()}")
+    head = [*told(outcome.trace), f"#   VIOLATION {outcome.violation[:300]}"]
+    path.write_text("\n".join(head) + f"\n{plan.text()}")
     return path
+
+
+def told(trace: Sequence[str]) -> Iterator[str]:
+    """What happens from the first round on, as remarks; of a long run its beginning and its end."""
+    begins = next((at for at, line in enumerate(trace) if "  round 0" in line), 0)
+    lines = [f"# {line[:200]}" for line in trace[begins:]]
+    if len(lines) > _TOLD_MAX:
+        lines[_TOLD_MAX // 3 : -_TOLD_MAX * 2 // 3] = ["#   (more of the same)"]
+    yield "# What happens:"
+    yield from lines

@@ -1,0 +1,44 @@
+"""The same seed gives the same trace, byte for byte, on every machine and on every Python from 3.11 on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.needs import not_run
+from tests.simulator.digests import digest_of, kept
+
+_ROOT = Path(__file__).parents[2]
+_OTHERS = tuple(f"python3.{minor}" for minor in range(12, 16))
+_WRITE = "python -m tests.simulator.digests --write"
+
+
+@pytest.mark.parametrize("plan", kept())
+def test_the_trace_of_a_small_plan_is_the_one_that_is_kept(plan: str) -> None:
+    assert digest_of(plan) == kept()[plan], f"only after a change that was meant: {_WRITE}"
+
+
+@pytest.mark.parametrize("python", _OTHERS)
+def test_another_python_gives_the_same_traces(python: str) -> None:
+    found = shutil.which(python)
+    if found is None:
+        not_run(f"another Python, {python}", get_it_by=f"installing {python}")
+    can_run = subprocess.run(
+        [found, "-c", "import msgspec, typing_extensions"], capture_output=True, timeout=60
+    )
+    if can_run.returncode:
+        not_run(f"msgspec for {python}", get_it_by=f"{python} -m pip install msgspec typing_extensions")
+    done = subprocess.run(
+        [found, "-B", "-m", "tests.simulator.digests"],
+        cwd=_ROOT,
+        env=os.environ | {"PYTHONPATH": str(_ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    assert dict(line.split() for line in done.stdout.splitlines()) == kept()
