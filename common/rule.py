@@ -8,8 +8,9 @@ incarnation and epoch, so that it counts nobody else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from common.ids import FENCE_NAME, MemberName, application_name
 
@@ -23,8 +24,7 @@ class RuleKind(StrEnum):
     ASYNC = "async"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Voter:
+class Voter(msgspec.Struct, frozen=True, order=True):
     """One incarnation of a member; a rebuilt member is another voter (R13)."""
 
     member: MemberName
@@ -34,8 +34,7 @@ class Voter:
         return f"{self.member}.{self.number}"
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """`voters` is sorted and without repeats; solo and async have none, and k = 0."""
 
     kind: RuleKind

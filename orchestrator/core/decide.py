@@ -5,8 +5,9 @@ Pure. Branching stays here; the phases compute.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from common.assignment import Version
 from common.facts import NO_VERSION

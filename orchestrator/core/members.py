@@ -6,7 +6,8 @@ Pure.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from common.facts import PostgresState
 from orchestrator.core.effects import Story

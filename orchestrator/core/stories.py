@@ -6,7 +6,8 @@ Pure. An operation ends here: with one outcome, and the outage as far as it was 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from common.ids import application_name
 from common.profile import DEFAULT, PROFILES

@@ -15,12 +15,12 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import psycopg
+from msgspec.structs import replace
 
 from agents.core.state import AgentState
 from agents.core.steps import (
