@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from functools import lru_cache
 
 import msgspec
 
@@ -68,10 +69,13 @@ class Rule(msgspec.Struct, frozen=True):
 
     def synchronous_standby_names(self, epoch: int) -> str:
         """The setting's text in this epoch; empty for solo and async."""
-        if self.kind is not RuleKind.QUORUM:
-            return ""
-        names = ",".join(f'"{application_name(v.member, v.number, epoch)}"' for v in self.voters)
-        return f"ANY {self.k} ({names})"
+        return "" if self.kind is not RuleKind.QUORUM else _counting(self.voters, self.k, epoch)
+
+
+@lru_cache(maxsize=1024)  # the same few are asked for with every probe, report and look
+def _counting(voters: tuple[Voter, ...], k: int, epoch: int) -> str:
+    names = ",".join(f'"{application_name(v.member, v.number, epoch)}"' for v in voters)
+    return f"ANY {k} ({names})"
 
 
 SOLO = Rule(RuleKind.SOLO)

@@ -29,12 +29,18 @@ class Checkers:
         """(epoch of the server, entry)."""
         self.promotions: dict[int, tuple[str, int, list[Entry]]] = {}
         """epoch → who, its timeline, its log at the switch point."""
+        self._epoch_of: dict[int, int] = {}
+        """timeline → the epoch of its promotion."""
         self.timelines: dict[int, str] = {}
         self.client_rows = 0
         self.seals: SealCheckers
         self.on_promoted: Callable[[Postgres], None] = lambda server: None
         self.obeyed: dict[str, Version] = {}
         """The highest pair that each agent was seen to have obeyed."""
+        self._allowed_by: Record | None = None
+        self._allowed: set[str] = set()
+        self._all_wait = False
+        """What I10 asks of the record `_allowed_by`; a record never changes, so it is worked out once."""
 
     def attach(self, server: Postgres) -> None:
         server.on_promoted = self._promoted
@@ -52,8 +58,9 @@ class Checkers:
         assert entry is not None
         self.client_rows += 1
         self.fleet.truth.acknowledged(server.member, server.timeline, entry)
+        epoch = self._timeline_epoch(entry.timeline)
         for other, (who, _, log) in self.promotions.items():
-            if self._timeline_epoch(entry.timeline) < other and not self._has(log, entry):
+            if epoch < other and not self._has(log, entry):
                 raise Violation(
                     f"I2/I1: row {entry.content} acknowledged by {server.member}, "
                     f"lacking at {who} in epoch {other}"
@@ -61,7 +68,6 @@ class Checkers:
         owner = self.timelines.get(entry.timeline, server.member)
         if owner != server.member:
             raise Violation(f"I3: {server.member} acknowledges on timeline {entry.timeline} of {owner}")
-        epoch = self._timeline_epoch(entry.timeline)
         self.acknowledged.append((epoch, entry))
         self.seals.acknowledged(server, epoch, entry)
 
@@ -80,10 +86,7 @@ class Checkers:
             self._acknowledged(server, server.log[index])
 
     def _timeline_epoch(self, timeline: int) -> int:
-        for epoch, (_, own, _) in self.promotions.items():
-            if own == timeline:
-                return epoch
-        return 1
+        return self._epoch_of.get(timeline, 1)
 
     @staticmethod
     def _has(log: list[Entry], entry: Entry) -> bool:
@@ -111,6 +114,7 @@ class Checkers:
         assert record is not None
         self.timelines[server.timeline] = server.member
         self.promotions[epoch] = (server.member, server.timeline, log)
+        self._epoch_of[server.timeline] = epoch
         for acked_epoch, entry in self.acknowledged:
             if acked_epoch < epoch and not self._has(log, entry):
                 raise Violation(
@@ -198,10 +202,12 @@ class Checkers:
         record = self.fleet.etcd.record
         if record is None or self.fleet.etcd.went_back:
             return
-        for name, agent in self.fleet.agents.items():
-            if agent.durable is not None and agent.durable.obeyed.epoch > record.epoch:
+        epoch = record.epoch
+        for agent in self.fleet.agents.values():
+            durable = agent.durable
+            if durable is not None and durable.obeyed.epoch > epoch:
                 raise Violation(
-                    f"I9: {name} obeyed epoch {agent.durable.obeyed.epoch} above the record's {record.epoch}"
+                    f"I9: {agent.name} obeyed epoch {durable.obeyed.epoch} above the record's {epoch}"
                 )
         self._rules(record)
 
@@ -213,15 +219,23 @@ class Checkers:
         agent = self.fleet.agents[record.primary]
         if server.state is not PostgresState.PRIMARY or agent.state.obeyed.epoch != record.epoch:
             return
-        allowed = {rule.synchronous_standby_names(record.epoch) for rule in record.rules}
-        went_back = agent.state.obeyed > Version(record.epoch, self.fleet.etcd.record_revision)  # R14
-        if not went_back and not server.waits and all(rule.waits for rule in record.rules):
-            raise Violation(f"I10: commits at {record.primary} wait for nobody, the record lists {allowed}")
+        if record is not self._allowed_by:
+            self._allowed_by = record
+            self._allowed = {rule.synchronous_standby_names(record.epoch) for rule in record.rules}
+            self._all_wait = all(rule.waits for rule in record.rules)
+        allowed = self._allowed
+        if not server.waits and self._all_wait:
+            went_back = agent.state.obeyed > Version(record.epoch, self.fleet.etcd.record_revision)  # R14
+            if not went_back:
+                raise Violation(
+                    f"I10: commits at {record.primary} wait for nobody, the record lists {allowed}"
+                )
         for sender in server.senders:
-            self._rule_of(sender, allowed, record)
+            if sender.alive and sender.rule not in allowed:
+                self._rule_of(sender, allowed)
 
-    def _rule_of(self, sender: Walsender, allowed: set[str], record: Record) -> None:
-        if not sender.alive or "primacy_fence" in sender.rule or sender.rule in allowed:
+    def _rule_of(self, sender: Walsender, allowed: set[str]) -> None:
+        if "primacy_fence" in sender.rule:
             return
         if sender.rule == "":
             return  # counts nobody
