@@ -42,9 +42,12 @@ class Streaming(DataDirectory):
     def later(self, low_us: int, high_us: int, happen: Callable[[], None]) -> None:
         """Done by a process of this server, if it still runs then."""
         run = self.run
-        self.host.postgres_process.after(
-            self.world.between(low_us, high_us), lambda: happen() if run == self.run else None
-        )
+
+        def if_it_runs() -> None:
+            if run == self.run:
+                happen()
+
+        self.host.postgres_process.after(self.world.between(low_us, high_us), if_it_runs)
 
     def itself(self) -> Postgres:
         raise NotImplementedError
