@@ -12,10 +12,10 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, Final
 
 import structlog
+from msgspec.structs import replace
 
 from agents.core import obey, recipes
 from agents.core.asking import Recipe

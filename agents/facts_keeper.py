@@ -7,7 +7,8 @@ sent late does not look fresh. Listeners hear of changes that matter; the steady
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from agents.core.state import AgentState
 from agents.core.steps import Tell

@@ -7,8 +7,6 @@ that it is for; any other incarnation refuses it. The same JSON is sent and stor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from common.ids import ClusterName, IncarnationId, MemberName
@@ -16,16 +14,14 @@ from common.lsn import Lsn
 from common.rule import Rule
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Version:
+class Version(msgspec.Struct, frozen=True, order=True):
     """(epoch, mod-revision of the record in etcd); compared as a pair."""
 
     epoch: int
     revision: int
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
+class Position(msgspec.Struct, frozen=True, order=True):
     """Comparable because timelines are unique (R11): the newer timeline is the higher one."""
 
     timeline: int
@@ -35,16 +31,14 @@ class Position:
         return f"{self.timeline}@{self.end_lsn}"
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryStep:
+class HistoryStep(msgspec.Struct, frozen=True):
     """A line of a timeline history file: this timeline was left at `switch_lsn`."""
 
     timeline: int
     switch_lsn: Lsn
 
 
-@dataclass(frozen=True, slots=True)
-class Upstream:
+class Upstream(msgspec.Struct, frozen=True):
     member: MemberName
     host: str
     port: int

@@ -5,8 +5,9 @@ Pure. Facts say what was measured and how; ages travel, never timestamps of anot
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from common.assignment import HistoryStep, Position, Version
 from common.ids import ClusterName, IncarnationId, MemberName
@@ -41,8 +42,7 @@ class WriteState(StrEnum):
     """Not flushed in time: the disk."""
 
 
-@dataclass(frozen=True, slots=True)
-class SealReport:
+class SealReport(msgspec.Struct, frozen=True):
     """R1 (6). `flushed_lsn` is None where it is unknown (after a restart of PostgreSQL)."""
 
     epoch: int
@@ -63,8 +63,7 @@ class SealReport:
         return Position(self.timeline, self.end_lsn)
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(msgspec.Struct, frozen=True):
     """A row of pg_stat_replication on the primary."""
 
     application_name: str
@@ -73,16 +72,14 @@ class Peer:
     reply_age_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class RuleConfirmation:
+class RuleConfirmation(msgspec.Struct, frozen=True):
     """R6 (4): the target of the record at this version is in force, and its barrier was passed."""
 
     version: Version
     barrier_lsn: Lsn
 
 
-@dataclass(frozen=True, slots=True)
-class Promotion:
+class Promotion(msgspec.Struct, frozen=True):
     """The member was promoted in this epoch, on this timeline."""
 
     epoch: int
@@ -93,8 +90,7 @@ class Promotion:
     """The end of the first commit on the new timeline; ZERO until it was made."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """Everything that an agent reports over the stream; a beat refreshes the fields marked (b)."""
 
     cluster: ClusterName

@@ -8,8 +8,10 @@ incarnation and epoch, so that it counts nobody else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
+
+import msgspec
 
 from common.ids import FENCE_NAME, MemberName, application_name
 
@@ -23,8 +25,7 @@ class RuleKind(StrEnum):
     ASYNC = "async"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Voter:
+class Voter(msgspec.Struct, frozen=True, order=True):
     """One incarnation of a member; a rebuilt member is another voter (R13)."""
 
     member: MemberName
@@ -34,8 +35,7 @@ class Voter:
         return f"{self.member}.{self.number}"
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """`voters` is sorted and without repeats; solo and async have none, and k = 0."""
 
     kind: RuleKind
@@ -69,10 +69,13 @@ class Rule:
 
     def synchronous_standby_names(self, epoch: int) -> str:
         """The setting's text in this epoch; empty for solo and async."""
-        if self.kind is not RuleKind.QUORUM:
-            return ""
-        names = ",".join(f'"{application_name(v.member, v.number, epoch)}"' for v in self.voters)
-        return f"ANY {self.k} ({names})"
+        return "" if self.kind is not RuleKind.QUORUM else _counting(self.voters, self.k, epoch)
+
+
+@lru_cache(maxsize=1024)  # the same few are asked for with every probe, report and look
+def _counting(voters: tuple[Voter, ...], k: int, epoch: int) -> str:
+    names = ",".join(f'"{application_name(v.member, v.number, epoch)}"' for v in voters)
+    return f"ANY {k} ({names})"
 
 
 SOLO = Rule(RuleKind.SOLO)

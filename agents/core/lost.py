@@ -7,7 +7,7 @@ when the agent starts; afterwards only the agent itself changes the directory.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from agents.core.state import AgentState
 from agents.core.steps import Sight

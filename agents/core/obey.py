@@ -5,7 +5,9 @@ Pure. What is accepted becomes durable before anything is done about it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from agents.core.state import AgentState
 from common.assignment import Assignment, Seal

@@ -6,7 +6,7 @@ check comes after the member has been counted (E1).
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from agents.core import asking
 from agents.core.asking import Recipe

@@ -5,7 +5,7 @@ Pure: the store is `agents/epoch_store.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from common.assignment import Assignment, Position, Version
 from common.facts import Promotion, RuleConfirmation, SealReport
@@ -16,16 +16,14 @@ from common.rule import Rule
 NOTHING_OBEYED = Version(0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class FlushedMark:
+class FlushedMark(msgspec.Struct, frozen=True):
     """The highest flush LSN that this agent reported as primary in `epoch` (R1, a primary's `flushed`)."""
 
     epoch: int
     flushed_lsn: Lsn
 
 
-@dataclass(frozen=True, slots=True)
-class AgentState:
+class AgentState(msgspec.Struct, frozen=True):
     cluster: ClusterName
     member: MemberName
     incarnation: IncarnationId

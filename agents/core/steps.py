@@ -12,8 +12,9 @@ Rule of admission: a step changes or measures one thing and decides nothing.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
 from typing import TypeVar
+
+import msgspec
 
 from agents.core.state import AgentState
 from common.assignment import HistoryStep, Position, Upstream
@@ -30,21 +31,18 @@ class StepFailed(FailoverError):
     """A step could not be done; the text says why, in words for people."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """One thing to do; the comment of each kind names its outcome."""
 
 
 # Looking and remembering
 
 
-@dataclass(frozen=True, slots=True)
-class Look(Step):
+class Look(Step, frozen=True):
     """→ Sight. What the instance is at this moment; cheap (no scan, one SQL round trip at most)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
+class Sight(msgspec.Struct, frozen=True):
     postgres: PostgresState
     system_identifier: str = ""
     """Of the data directory; empty when there is none."""
@@ -72,8 +70,7 @@ class Sight:
     """Of the upstream, `host:port`, in the service file; empty when it was withdrawn."""
 
 
-@dataclass(frozen=True, slots=True)
-class Store(Step):
+class Store(Step, frozen=True):
     """→ AgentState, as it is now. Change these fields and make the state durable (write, fsync, rename,
     fsync of the folder). The fields and not the whole: `obeyed` and `assignment` may have moved on since
     the recipe began, and must never be put back (I9)."""
@@ -81,20 +78,17 @@ class Store(Step):
     changes: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class DrawIncarnation(Step):
+class DrawIncarnation(Step, frozen=True):
     """→ IncarnationId. A fresh random one (randomness is the shell's)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pause(Step):
+class Pause(Step, frozen=True):
     """→ None. Let this much time pass inside a loop that has its own bound."""
 
     pause_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tell(Step):
+class Tell(Step, frozen=True):
     """→ None. Report facts now; `activity` and `error` are words for people. What is not given is cleared,
     but `end_of_wal` stays until the next Tell that has one, or until the member streams."""
 
@@ -108,8 +102,7 @@ class Tell(Step):
 # Settings: one file, included last, replaced durably; then SIGHUP when PostgreSQL runs
 
 
-@dataclass(frozen=True, slots=True)
-class Stream(Step):
+class Stream(Step, frozen=True):
     """Part of settings: whom to follow, under which name, through which slot (R12)."""
 
     upstream: Upstream
@@ -118,8 +111,7 @@ class Stream(Step):
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class WriteSettings(Step):
+class WriteSettings(Step, frozen=True):
     """→ None. Write the service file (section per epoch, or withdrawn), the settings, the hba file; reload.
 
     `rule` is the text of synchronous_standby_names: the fence for every standby; empty only for a
@@ -136,26 +128,22 @@ class WriteSettings(Step):
 # PostgreSQL, the process
 
 
-@dataclass(frozen=True, slots=True)
-class StartStandby(Step):
+class StartStandby(Step, frozen=True):
     """→ None, once it takes SQL (hot standby) or StepFailed. Writes standby.signal first, removes
     trailing placeholder history files, lowest first (R8, V2)."""
 
 
-@dataclass(frozen=True, slots=True)
-class StartPrimary(Step):
+class StartPrimary(Step, frozen=True):
     """→ None, once it takes SQL. Removes standby.signal. Only `serve` may yield it (R8)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint(Step):
+class Checkpoint(Step, frozen=True):
     """→ None. While clients go on writing, so that the clean stop that follows has little left to write."""
 
     within_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class StopPostgres(Step):
+class StopPostgres(Step, frozen=True):
     """→ StopOutcome. Until no process and no shared memory of it is left; `clean` first asks for a fast
     shutdown (walsenders drained) and falls back to immediate after `clean_within_ms`."""
 
@@ -163,33 +151,28 @@ class StopPostgres(Step):
     clean_within_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class StopOutcome:
+class StopOutcome(msgspec.Struct, frozen=True):
     clean: bool
 
 
-@dataclass(frozen=True, slots=True)
-class EndReceivers(Step):
+class EndReceivers(Step, frozen=True):
     """→ None. SIGTERM to every walreceiver and slotsync worker, from the kernel's list of the
     postmaster's children, until none and no untitled child is left (R1 3)."""
 
 
-@dataclass(frozen=True, slots=True)
-class EndClients(Step):
+class EndClients(Step, frozen=True):
     """→ None. End client sessions (they could block replay), resume a paused replay."""
 
 
 # Measuring
 
 
-@dataclass(frozen=True, slots=True)
-class MeasureEnd(Step):
+class MeasureEnd(Step, frozen=True):
     """→ EndOfWal. The end of the last whole record: from the replay LSN of a running standby, or the
     redo LSN of the control file when stopped (R1 4, 5)."""
 
 
-@dataclass(frozen=True, slots=True)
-class EndOfWal:
+class EndOfWal(msgspec.Struct, frozen=True):
     timeline: int
     end_lsn: Lsn
     flushed_lsn: Lsn | None
@@ -201,38 +184,33 @@ class EndOfWal:
 # Promotion (R11)
 
 
-@dataclass(frozen=True, slots=True)
-class ListHistories(Step):
+class ListHistories(Step, frozen=True):
     """→ tuple[HistoryFile, ...]. The history files above `above`, lowest first."""
 
     above: int
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryFile:
+class HistoryFile(msgspec.Struct, frozen=True):
     timeline: int
     placeholder: bool
     forks_off_lsn: Lsn | None
     """The last switch LSN in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class RemoveHistories(Step):
+class RemoveHistories(Step, frozen=True):
     """→ None. PostgreSQL must be stopped. Removed in the order given."""
 
     timelines: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PlantPlaceholders(Step):
+class PlantPlaceholders(Step, frozen=True):
     """→ None. Placeholder history files for these ids, in the order given (highest first)."""
 
     parent: int
     timelines: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PlaceHistories(Step):
+class PlaceHistories(Step, frozen=True):
     """→ None. Before attaching: the real history file of `timeline` first, then the gap files below it,
     downwards (R9, V1). Files that are there stay."""
 
@@ -240,8 +218,7 @@ class PlaceHistories(Step):
     history: tuple[HistoryStep, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AwaitReplay(Step):
+class AwaitReplay(Step, frozen=True):
     """→ bool. Whether replay reached this LSN within the time; the startup process is woken meanwhile.
 
     What is on disk is not yet what a promotion takes: one that is ordered before the startup process has
@@ -251,15 +228,13 @@ class AwaitReplay(Step):
     within_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class PromotePostgres(Step):
+class PromotePostgres(Step, frozen=True):
     """→ Promoted. pg_promote(false), client sessions ended, and a poll each millisecond, at most `within_ms`."""
 
     within_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Promoted:
+class Promoted(msgspec.Struct, frozen=True):
     timeline: int
     switch_lsn: Lsn
 
@@ -267,8 +242,7 @@ class Promoted:
 # Serving
 
 
-@dataclass(frozen=True, slots=True)
-class MakeSlots(Step):
+class MakeSlots(Step, frozen=True):
     """→ None. Physical slots, without reserving WAL; all others of ours up to this epoch that are inactive are
     dropped."""
 
@@ -276,60 +250,51 @@ class MakeSlots(Step):
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class LocalCommit(Step):
+class LocalCommit(Step, frozen=True):
     """→ Lsn, the end of a small flushed commit with synchronous_commit = local (V10)."""
 
 
-@dataclass(frozen=True, slots=True)
-class SeeRule(Step):
+class SeeRule(Step, frozen=True):
     """→ str. synchronous_standby_names as a new connection sees it, or the agent's own."""
 
     new_session: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class SeeCommitWait(Step):
+class SeeCommitWait(Step, frozen=True):
     """→ bool. Begin a probe commit and see it waiting for a synchronous standby (R6 2); it is left to end
     by itself, its session closed."""
 
     within_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class ListWalsenders(Step):
+class ListWalsenders(Step, frozen=True):
     """→ tuple[Walsender, ...]."""
 
 
-@dataclass(frozen=True, slots=True)
-class Walsender:
+class Walsender(msgspec.Struct, frozen=True):
     pid: int
     application_name: str
     streaming: bool
     flushed_lsn: Lsn
 
 
-@dataclass(frozen=True, slots=True)
-class EndWalsender(Step):
+class EndWalsender(Step, frozen=True):
     """→ None. It comes back as another pid."""
 
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class InsertPosition(Step):
+class InsertPosition(Step, frozen=True):
     """→ Lsn. pg_current_wal_insert_lsn()."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConfirmRule(Step):
+class ConfirmRule(Step, frozen=True):
     """→ None. Report R6 (4): this version's target is in force and the barrier was passed."""
 
     barrier_lsn: Lsn
 
 
-@dataclass(frozen=True, slots=True)
-class Open(Step):
+class Open(Step, frozen=True):
     """→ None. Let clients in: replace the hba file and reload. Yielded by the shell's prober alone, when
     `opening.may_open` says so; and by nobody for a standby (`WriteSettings.closed`)."""
 
@@ -337,34 +302,29 @@ class Open(Step):
 # Making and rebuilding a data directory
 
 
-@dataclass(frozen=True, slots=True)
-class Initdb(Step):
+class Initdb(Step, frozen=True):
     """→ str, the system identifier. Refused (StepFailed) when the directory is not empty."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rewind(Step):
+class Rewind(Step, frozen=True):
     """→ None. pg_rewind from the upstream, CHECKPOINT there first (E10). PostgreSQL must be stopped."""
 
     upstream: Upstream
 
 
-@dataclass(frozen=True, slots=True)
-class Clone(Step):
+class Clone(Step, frozen=True):
     """→ None. Empty the directory, pg_basebackup from the upstream."""
 
     upstream: Upstream
 
 
-@dataclass(frozen=True, slots=True)
-class WriteMarker(Step):
+class WriteMarker(Step, frozen=True):
     """→ None. (cluster, system identifier, member, incarnation) into the data directory, durably."""
 
     state: AgentState
 
 
-@dataclass(frozen=True, slots=True)
-class Reached(Step):
+class Reached(Step, frozen=True):
     """→ bool. Whether the scanned WAL still reaches this position (R3: checked before the promotion)."""
 
     position: Position

@@ -7,9 +7,11 @@ other. It reports what is there and never changes anything.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from agents.core.steps import StepFailed
 from agents.postgres.lanes import Lane
@@ -42,8 +44,7 @@ select s.recovering,
 """
 
 
-@dataclass(frozen=True, slots=True)
-class PartialFacts:
+class PartialFacts(msgspec.Struct, frozen=True):
     """Field by field as in `common.facts.Facts`; the app adds what it knows itself."""
 
     postgres: PostgresState = PostgresState.UNKNOWN

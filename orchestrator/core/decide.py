@@ -5,12 +5,12 @@ Pure. Branching stays here; the phases compute.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from common.assignment import Version
 from common.facts import NO_VERSION
-from common.ids import MemberName
 from common.profile import DEFAULT, PROFILES, Profile
 from common.timebase import Instant, elapsed_ms
 from orchestrator.core.effects import Effect, PublishNames, Story
@@ -176,17 +176,19 @@ def _went_back(record: Record, view: ClusterView) -> Because | None:
         )
         return Because(Reason.FOREIGN_ETCD, None, text)
     mine = Version(record.epoch, view.revision)
-    seen: list[tuple[Version, MemberName | None]] = [(view.leading.highest_seen, None)]
+    highest, who = view.leading.highest_seen, None
     for name in sorted(view.members):
         facts = view.members[name].facts
-        if facts is not None and record.member(name) is not None:
-            same = not record.system_identifier or facts.system_identifier in ("", record.system_identifier)
-            if same:
-                seen.append((max(facts.highest_version, facts.obeyed), name))
-                if facts.promotion is not None and facts.promotion.timeline > record.timeline_max:
-                    text = f"{name} was promoted to timeline {facts.promotion.timeline}, the record knows {record.timeline_max}"
-                    return Because(Reason.RECORD_WENT_BACK, name, text)
-    highest, who = max(seen, key=lambda pair: pair[0])
+        if facts is None or record.member(name) is None:
+            continue
+        if record.system_identifier and facts.system_identifier not in ("", record.system_identifier):
+            continue
+        if facts.promotion is not None and facts.promotion.timeline > record.timeline_max:
+            text = f"{name} was promoted to timeline {facts.promotion.timeline}, the record knows {record.timeline_max}"
+            return Because(Reason.RECORD_WENT_BACK, name, text)
+        stored = max(facts.highest_version, facts.obeyed)
+        if stored > highest:
+            highest, who = stored, name
     if highest <= mine:
         return None
     text = (

@@ -5,7 +5,7 @@ Pure. The shell saves the record BEFORE it delivers an assignment or performs an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from common.assignment import Assignment
 from common.ids import MemberName
@@ -14,8 +14,7 @@ from orchestrator.core.reasons import Because, Ranking
 from orchestrator.core.record import Record
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(msgspec.Struct, frozen=True):
     """A lease that may be acknowledged to this member's beats, for this epoch alone ("Staying up" a).
 
     Ingress sends it only with a proof of the election sent at most V ago and checked after the beat
@@ -28,8 +27,7 @@ class Grant:
     lease_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     reasons: tuple[Because, ...]
     """Never empty, also when nothing is done."""
     record: Record | None = None

@@ -6,8 +6,9 @@ and an observer for whom everything went quiet at once doubts itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from common.facts import PostgresState, WriteState
 from common.ids import MemberName
@@ -45,8 +46,7 @@ _HEARD_LATER_MS = 150
 """A witness disagrees only if it heard clearly after we did: the last words take their time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     diagnosis: Diagnosis
     because: tuple[Because, ...]
     suspect: MemberName | None = None

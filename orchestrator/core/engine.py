@@ -6,7 +6,7 @@ The same class runs in the daemon and in the simulator.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from common.assignment import Assignment
 from common.ids import ClusterName

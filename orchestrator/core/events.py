@@ -5,8 +5,9 @@ Pure. Ingress and dispatch put these into the inbox; nothing else reaches a deci
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from common.assignment import Version
 from common.facts import Facts, PostgresState, WriteState
@@ -18,8 +19,7 @@ from orchestrator.core.record import Record
 from orchestrator.core.spec import ClusterSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
+class Beat(msgspec.Struct, frozen=True):
     """A datagram's content, checked and decoded; also the fields that it refreshes in the facts."""
 
     member: MemberName
@@ -43,30 +43,26 @@ class Beat:
     free_mib: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class BeatHeard:
+class BeatHeard(msgspec.Struct, frozen=True):
     at: Instant
     beat: Beat
     merged: int = 1
     """How many beats this stands for: the newest of those that came since the loop looked."""
 
 
-@dataclass(frozen=True, slots=True)
-class FactsHeard:
+class FactsHeard(msgspec.Struct, frozen=True):
     """Over the stream; also counts as being heard."""
 
     at: Instant
     facts: Facts
 
 
-@dataclass(frozen=True, slots=True)
-class StreamLost:
+class StreamLost(msgspec.Struct, frozen=True):
     at: Instant
     member: MemberName
 
 
-@dataclass(frozen=True, slots=True)
-class ObserverAnswered:
+class ObserverAnswered(msgspec.Struct, frozen=True):
     """What another control node heard of a member; `heard_age_ms` is None when it never heard of it."""
 
     at: Instant
@@ -76,8 +72,7 @@ class ObserverAnswered:
     listening_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class ObserverFailed:
+class ObserverFailed(msgspec.Struct, frozen=True):
     at: Instant
     node: str
     member: MemberName
@@ -91,15 +86,13 @@ class ProbeAnswer(StrEnum):
     SILENT = "silent"
 
 
-@dataclass(frozen=True, slots=True)
-class SqlProbed:
+class SqlProbed(msgspec.Struct, frozen=True):
     at: Instant
     member: MemberName
     answer: ProbeAnswer
 
 
-@dataclass(frozen=True, slots=True)
-class RecordLoaded:
+class RecordLoaded(msgspec.Struct, frozen=True):
     """At the beginning of a term, and whenever a save was refused or its outcome had to be read back."""
 
     at: Instant
@@ -107,21 +100,18 @@ class RecordLoaded:
     revision: int
 
 
-@dataclass(frozen=True, slots=True)
-class RecordSaved:
+class RecordSaved(msgspec.Struct, frozen=True):
     at: Instant
     record: Record
     revision: int
 
 
-@dataclass(frozen=True, slots=True)
-class SpecLoaded:
+class SpecLoaded(msgspec.Struct, frozen=True):
     at: Instant
     spec: ClusterSpec
 
 
-@dataclass(frozen=True, slots=True)
-class LeadershipGained:
+class LeadershipGained(msgspec.Struct, frozen=True):
     """The shell began to lead; `control_nodes` are the others that can be asked."""
 
     at: Instant
@@ -132,8 +122,7 @@ class LeadershipGained:
     """What this node's small durable file remembers of the cluster (R14)."""
 
 
-@dataclass(frozen=True, slots=True)
-class LeadershipLost:
+class LeadershipLost(msgspec.Struct, frozen=True):
     at: Instant
 
 
@@ -146,8 +135,7 @@ class NameOutcome(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class NamesAnswered:
+class NamesAnswered(msgspec.Struct, frozen=True):
     at: Instant
     outcome: NameOutcome
     epoch: int
@@ -158,24 +146,21 @@ class NamesAnswered:
     """The request that this answers."""
 
 
-@dataclass(frozen=True, slots=True)
-class SwitchoverAsked:
+class SwitchoverAsked(msgspec.Struct, frozen=True):
     at: Instant
     operation: str
     by: str
     to: MemberName | None
 
 
-@dataclass(frozen=True, slots=True)
-class FailoverAsked:
+class FailoverAsked(msgspec.Struct, frozen=True):
     at: Instant
     operation: str
     by: str
     force: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(msgspec.Struct, frozen=True):
     at: Instant
 
 

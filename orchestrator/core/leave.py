@@ -5,7 +5,7 @@ Pure. Whether it is allowed was decided before, in `reach.py`; this is how.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from orchestrator.core.priors import on_leaving
 from orchestrator.core.record import Handover, Operation, Phase, Record

@@ -5,15 +5,14 @@ Pure. What the phases hand to `decide.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from orchestrator.core.effects import Effect
 from orchestrator.core.reasons import Because, Ranking
 from orchestrator.core.record import Record
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(msgspec.Struct, frozen=True):
     reasons: tuple[Because, ...]
     record: Record | None = None
     effects: tuple[Effect, ...] = ()

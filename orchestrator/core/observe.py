@@ -5,9 +5,10 @@ Pure. This decides nothing: it keeps what was heard, and when.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, assert_never
+
+from msgspec.structs import replace
 
 from common.facts import Facts, PostgresState, WriteState
 from common.ids import ClusterName

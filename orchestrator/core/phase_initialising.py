@@ -6,7 +6,7 @@ identifier, it is withdrawn and another one is chosen. Nobody initialises what i
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from common.facts import PostgresState
 from common.profile import Profile

@@ -5,7 +5,7 @@ Pure.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from common.assignment import HistoryStep
 from common.facts import Facts, PostgresState, Promotion

@@ -5,7 +5,7 @@ Pure. Leaving comes first, housekeeping second.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from common.facts import PostgresState
 from common.ids import application_name

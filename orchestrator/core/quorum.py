@@ -6,7 +6,9 @@ Pure arithmetic over seal reports; it knows nothing of time or reachability.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from common.assignment import Position
 from common.facts import SealReport

@@ -7,7 +7,7 @@ their reports go. Otherwise nothing is changed, and the status says who is missi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from common.assignment import Position
 from common.facts import PostgresState, SealReport
@@ -28,8 +28,7 @@ _HEARD_SINCE_MS = 150
 _UNUSABLE = (PostgresState.ABSENT, PostgresState.HALF, PostgresState.UNKNOWN)
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(msgspec.Struct, frozen=True):
     """Whether leaving is allowed; `why_not` is empty when it is."""
 
     why_not: tuple[Because, ...]

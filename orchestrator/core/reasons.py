@@ -5,8 +5,9 @@ Pure. Every reason has a sentence, in `sentences.py`, from which `docs/reasons.m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from common.ids import MemberName
 
@@ -63,8 +64,7 @@ class Reason(StrEnum):
     SEAL_NOTED = "seal_noted"
 
 
-@dataclass(frozen=True, slots=True)
-class Because:
+class Because(msgspec.Struct, frozen=True):
     """A reason with what was measured."""
 
     reason: Reason
@@ -92,15 +92,13 @@ class Refusal(StrEnum):
     GAVE_UP_BEFORE = "gave_up_before"
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     member: MemberName
     refusal: Refusal
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
+class Ranking(msgspec.Struct, frozen=True):
     best: MemberName | None
     refused: tuple[Refused, ...]
     """Every other member, with the reason."""

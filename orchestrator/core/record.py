@@ -6,9 +6,11 @@ Pure. The safety fields live here alone; changed only by compare-and-swap. Froze
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
+
+import msgspec
+from msgspec.structs import replace
 
 from common.assignment import HistoryStep, Position
 from common.facts import SealReport
@@ -35,8 +37,7 @@ NEXT: Mapping[Phase, frozenset[Phase]] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Prior:
+class Prior(msgspec.Struct, frozen=True):
     """An outgoing primary and one of the rules under which it may have acknowledged (R2, R3)."""
 
     epoch: int
@@ -48,8 +49,7 @@ class Prior:
     """What a candidate must reach; recorded with the candidate."""
 
 
-@dataclass(frozen=True, slots=True)
-class Handover:
+class Handover(msgspec.Struct, frozen=True):
     """A switchover: while `waiting`, only the primary is asked to seal (R1)."""
 
     to: MemberName | None
@@ -57,8 +57,7 @@ class Handover:
     waiting: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(msgspec.Struct, frozen=True):
     """What a person (or the leader itself) set out to do; a new leader goes on with it."""
 
     id: str
@@ -70,8 +69,7 @@ class Operation:
     """Who was the primary when it began."""
 
 
-@dataclass(frozen=True, slots=True)
-class MemberRecord:
+class MemberRecord(msgspec.Struct, frozen=True):
     name: MemberName
     address: str
     addresses: tuple[str, ...]
@@ -92,8 +90,7 @@ class MemberRecord:
         return Voter(self.name, self.number)
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     cluster: ClusterName
     epoch: int
     phase: Phase

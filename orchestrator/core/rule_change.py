@@ -5,7 +5,9 @@ Pure. The primary's part is agents/core/recipe_serve.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from common.ids import parse_application_name
 from common.lsn import ZERO

@@ -6,7 +6,8 @@ Pure. An operation ends here: with one outcome, and the outage as far as it was 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from common.ids import application_name
 from common.profile import DEFAULT, PROFILES
@@ -83,13 +84,11 @@ def tell(record: Record, view: ClusterView, spec: ClusterSpec, now: Instant) -> 
     """The stories that became true and were not told yet; the end of an operation."""
     stories: list[Story] = []
     told: list[str] = []
-    for name, text in _true_now(record, view, spec, now):
-        key = f"{name} {record.epoch}"
-        if key not in view.told:
-            told.append(key)
-            outage = outage_of(record, view) if name == "serving" else None
-            operation = record.operation.id if record.operation is not None else ""
-            stories.append(Story(record.epoch, name, text, operation, record.primary, outage=outage))
+    for name, text in _news(record, view, spec, now):
+        told.append(f"{name} {record.epoch}")
+        outage = outage_of(record, view) if name == "serving" else None
+        operation = record.operation.id if record.operation is not None else ""
+        stories.append(Story(record.epoch, name, text, operation, record.primary, outage=outage))
     ended = _ended(record, view, spec, now)
     if ended is None:
         return Move((), effects=tuple(stories), told=tuple(told))
@@ -117,22 +116,24 @@ def _profile_probe_ms(view: ClusterView) -> int:
     return profile.probe_every_ms
 
 
-def _true_now(
-    record: Record, view: ClusterView, spec: ClusterSpec, now: Instant
-) -> Iterator[tuple[str, str]]:
+def _news(record: Record, view: ClusterView, spec: ClusterSpec, now: Instant) -> Iterator[tuple[str, str]]:
+    """What is true now and was not told; what was told is not looked at again, since every turn comes by here."""
     if record.phase is not Phase.STABLE or record.primary is None:
         return
-    primary = view.member(record.primary)
-    if serves(record, primary):
+
+    def told(name: str) -> bool:
+        return f"{name} {record.epoch}" in view.told
+
+    if not told("serving") and serves(record, view.member(record.primary)):
         outage = outage_of(record, view)
         measured = (
             "" if outage is None else f"; {outage.outage_ms} ms (± {outage.uncertainty_ms}) without writes"
         )
         yield "serving", f"{record.primary} acknowledged its first write in epoch {record.epoch}{measured}"
-    wanted = wanted_names(record, spec, view.revision)
+    wanted = None if told("names") else wanted_names(record, spec, view.revision)
     if wanted is not None and names_stand(view, wanted):
         yield "names", f"{wanted.primary_name} says {', '.join(wanted.primary)}, read back from every server"
-    if is_whole(record, view, spec, now):
+    if not told("whole") and is_whole(record, view, spec, now):
         yield "whole", f"every member streams, the rule is {record.rule}"
 
 

@@ -7,8 +7,10 @@ node, leading or not, and starts empty with the process.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+
+import msgspec
+from msgspec.structs import replace
 
 from common.assignment import Version
 from common.facts import NO_VERSION, Facts, PostgresState
@@ -22,8 +24,7 @@ from orchestrator.core.spec import ClusterSpec
 BEGINNING = Instant(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Writes:
+class Writes(msgspec.Struct, frozen=True):
     """When the member's probe commits were acknowledged, by this node's clock."""
 
     last_at: Instant | None = None
@@ -33,8 +34,7 @@ class Writes:
     first_epoch: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class MemberView:
+class MemberView(msgspec.Struct, frozen=True):
     name: MemberName
     facts: Facts | None = None
     """The newest report, its fast fields refreshed by beats."""
@@ -53,7 +53,7 @@ class MemberView:
     writes: Writes = Writes()
     stalled_since: Instant | None = None
     """Since when each report said that commits are not flushed; None when the newest did not."""
-    streaming_at: Mapping[str, Instant] = field(default_factory=lambda: MappingProxyType({}))
+    streaming_at: Mapping[str, Instant] = msgspec.field(default_factory=lambda: MappingProxyType({}))
     """Of a primary: when it last reported each application_name as streaming."""
 
     @property
@@ -65,8 +65,7 @@ class MemberView:
         return self.facts is not None and self.facts.incarnation == member.incarnation
 
 
-@dataclass(frozen=True, slots=True)
-class Suspicion:
+class Suspicion(msgspec.Struct, frozen=True):
     """A primary that was silent for longer than the threshold, and what the witnesses say."""
 
     member: MemberName
@@ -80,8 +79,7 @@ class Suspicion:
     sql: ProbeAnswer | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(msgspec.Struct, frozen=True):
     """What is known of DNS."""
 
     confirmed: WantedNames | None = None
@@ -91,8 +89,7 @@ class Names:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Leading:
+class Leading(msgspec.Struct, frozen=True):
     term: int
     since: Instant
     etcd_cluster_id: int
@@ -100,9 +97,8 @@ class Leading:
     highest_seen: Version = NO_VERSION
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterView:
-    members: Mapping[MemberName, MemberView] = field(default_factory=lambda: MappingProxyType({}))
+class ClusterView(msgspec.Struct, frozen=True):
+    members: Mapping[MemberName, MemberView] = msgspec.field(default_factory=lambda: MappingProxyType({}))
     spec: ClusterSpec | None = None
     record: Record | None = None
     revision: int = 0

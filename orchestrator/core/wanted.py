@@ -5,7 +5,7 @@ Pure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from common.ids import application_name
 from common.profile import Profile
@@ -19,8 +19,7 @@ from orchestrator.core.view import ClusterView, MemberView
 _FACTS_FRESH_MS = 3_000
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     rule: Rule
     because: tuple[Because, ...] = ()
 

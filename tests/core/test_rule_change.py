@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from common.assignment import Version
 from common.facts import Peer, PostgresState, Promotion, RuleConfirmation
@@ -31,7 +32,7 @@ def _primary(*streaming: str, flushed: int = 1000, **facts: Any) -> MemberView:
 
 def _begun(of: Record, seen: ClusterView, **spec: Any) -> Any:
     assert seen.spec is not None
-    return begun(of, seen, replace(seen.spec, **spec), NOW, POLICY)
+    return begun(of, seen, dataclasses.replace(seen.spec, **spec), NOW, POLICY)
 
 
 def test_a_streaming_member_is_added_by_a_change_that_lists_both_rules() -> None:

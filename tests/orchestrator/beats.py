@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from common.assignment import Version
 from common.datagram import BeatFrame, Flags, Header, member_id, member_key, seal

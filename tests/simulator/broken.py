@@ -65,7 +65,7 @@ def rows(fleet: Fleet, count: int = 3) -> None:
 def exchange(server: Postgres, index: int) -> None:
     """Another record of the same length stands there; PostgreSQL sees no difference."""
     entry = server.log[index]
-    server.log[index] = Entry(entry.timeline, entry.start, server.world.unique())
+    server.log[index] = Entry(entry.timeline, entry.start, server.world.unique(), entry.end)
 
 
 def bend_saves(fleet: Fleet, bend: Callable[[Record, Record], Record]) -> None:

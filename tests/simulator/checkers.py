@@ -31,6 +31,8 @@ class Checkers:
         """(epoch of the server, entry)."""
         self.promotions: dict[int, tuple[str, int, list[Entry]]] = {}
         """epoch → who, its timeline, its log at the switch point."""
+        self._epoch_of: dict[int, int] = {}
+        """timeline → the epoch of its promotion."""
         self.timelines: dict[int, str] = {}
         """timeline → who acknowledged or was promoted on it."""
         self.allocated: dict[int, tuple[int, str]] = {}
@@ -72,8 +74,9 @@ class Checkers:
     def _acknowledged(self, server: Postgres, entry: Entry) -> None:
         """To a client, or to an agent or guard, whose evidence it is (reason b)."""
         self.fleet.truth.acknowledged(server.member, server.timeline, entry)
+        epoch = self.timeline_epoch(entry.timeline)
         for other, (who, _, log) in self.promotions.items():
-            if self.timeline_epoch(entry.timeline) < other and not self._has(log, entry):
+            if epoch < other and not self._has(log, entry):
                 raise Violation(
                     f"I2/I1: row {entry.content} acknowledged by {server.member}, "
                     f"lacking at {who} in epoch {other}"
@@ -86,7 +89,6 @@ class Checkers:
         owner = self.timelines.setdefault(entry.timeline, server.member)
         if owner != server.member:
             raise Violation(f"I3: {server.member} acknowledges on timeline {entry.timeline} of {owner}")
-        epoch = self.timeline_epoch(entry.timeline)
         record = self.fleet.etcd.record
         if server.lets_clients_in and record is not None and record.epoch == epoch:
             self.served_us = self.fleet.world.now_us
@@ -107,10 +109,7 @@ class Checkers:
             self._acknowledged(server, server.log[index])
 
     def timeline_epoch(self, timeline: int) -> int:
-        for epoch, (_, own, _) in self.promotions.items():
-            if own == timeline:
-                return epoch
-        return self._first_epoch
+        return self._epoch_of.get(timeline, self._first_epoch)
 
     @staticmethod
     def _has(log: list[Entry], entry: Entry) -> bool:
@@ -146,6 +145,7 @@ class Checkers:
         assert record is not None
         self.timelines[server.timeline] = server.member
         self.promotions[epoch] = (server.member, server.timeline, log)
+        self._epoch_of[server.timeline] = epoch
         for acked_epoch, entry in self.acknowledged:
             if acked_epoch < epoch and not self._has(log, entry):
                 raise Violation(
@@ -244,10 +244,12 @@ class Checkers:
         record = self.fleet.etcd.record
         if record is None or self.fleet.etcd.went_back:
             return
-        for name, agent in self.fleet.agents.items():
-            if agent.durable is not None and agent.durable.obeyed.epoch > record.epoch:
+        epoch = record.epoch
+        for agent in self.fleet.agents.values():
+            durable = agent.durable
+            if durable is not None and durable.obeyed.epoch > epoch:
                 raise Violation(
-                    f"I9: {name} obeyed epoch {agent.durable.obeyed.epoch} above the record's {record.epoch}"
+                    f"I9: {agent.name} obeyed epoch {durable.obeyed.epoch} above the record's {epoch}"
                 )
         for name, server in self.fleet.postgres.items():
             if server.state is PostgresState.PRIMARY:
@@ -268,7 +270,8 @@ class Checkers:
         if waits and not server.waits:
             raise Violation(f"I10: commits at {member} wait for nobody, the record lists {set(allowed)}")
         for sender in server.senders:
-            self._rule_of(sender, allowed)
+            if sender.alive and sender.rule not in allowed:
+                self._rule_of(sender, allowed)
 
     def _lists(self, record: Record, member: MemberName, timeline: int) -> tuple[frozenset[str], bool]:
         """The rules of this primary as settings, and whether commits wait under each of them."""
@@ -281,7 +284,7 @@ class Checkers:
         return frozenset(r.synchronous_standby_names(epoch) for r in rules), all(r.waits for r in rules)
 
     def _rule_of(self, sender: Walsender, allowed: frozenset[str]) -> None:
-        if not sender.alive or "primacy_fence" in sender.rule or sender.rule in allowed:
+        if "primacy_fence" in sender.rule:
             return
         if sender.rule == "":
             return  # counts nobody

@@ -66,12 +66,13 @@ class HostCheckers:
         self._looked_at_us = self.world.now_us
         for name, agent in self.fleet.agents.items():
             pg = agent.postgres
-            if pg.state is PostgresState.PRIMARY and pg.lets_clients_in and self._shown.get(name) != pg.run:
+            is_primary = pg.state is PostgresState.PRIMARY
+            if is_primary and pg.lets_clients_in and self._shown.get(name) != pg.run:
                 self._shown[name] = pg.run
                 self.fleet.checkers.opened(pg)
             if name in self._superseded_at:
                 self._read_at(agent, pg)
-            if pg.state is PostgresState.PRIMARY and not self._is_well(agent, pg):
+            if is_primary and not self._is_well(agent, pg):
                 self._ill_at[name] = agent.now
 
     # I12

@@ -7,7 +7,8 @@ protocol bears: R7 compares with what was stored, and a store that goes back has
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from agents.core import steps as st
 from agents.core.asking import Recipe

@@ -154,6 +154,8 @@ class Network:
         return False
 
     def both_ways(self, a: str, b: str) -> bool:
+        if not self._blocked and not self.off:
+            return True
         return self.passes(a, b) and self.passes(b, a)
 
     # ---- sending ----

@@ -15,7 +15,7 @@ from common.assignment import HistoryStep
 from common.facts import PostgresState
 from common.lsn import Lsn
 from common.timebase import Instant
-from tests.simulator.model_parts import Conf, Entry, HistoryFile, Waiter, Walsender
+from tests.simulator.model_parts import RECORD, Conf, Entry, HistoryFile, Waiter, Walsender
 from tests.simulator.model_streaming import Streaming
 
 _SIGHUP_US = (100, 3_000)
@@ -55,7 +55,8 @@ class Postgres(Streaming):
 
     def append(self, content: int, flushed: Callable[[], None] | None = None) -> Entry:
         """Inserted now; flushed, and only then sent to anybody, a moment later."""
-        entry = Entry(self.timeline, self.end, content or self.world.unique())
+        start = self.end
+        entry = Entry(self.timeline, start, content or self.world.unique(), start + RECORD)
         self.log.append(entry)
 
         def flush() -> None:

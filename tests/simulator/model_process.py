@@ -32,11 +32,14 @@ class OwnClock:
     def now(self) -> Instant:
         if self._stands:
             return Instant(self._at_own_us)
-        return Instant(self._at_own_us + (self._world.now_us - self._at_world_us) * self._permille // 1_000)
+        passed_us = self._world.now_us - self._at_world_us
+        if self._permille != 1_000:
+            passed_us = passed_us * self._permille // 1_000
+        return Instant(self._at_own_us + passed_us)
 
     def world_us(self, own_us: int) -> int:
         """How much time passes while this clock goes on by so much."""
-        return own_us * 1_000 // self._permille
+        return own_us if self._permille == 1_000 else own_us * 1_000 // self._permille
 
     def drift(self, permille: int) -> None:
         """From now on it is so much too fast (or too slow)."""
@@ -62,7 +65,13 @@ class Process:
         self._held: list[Callable[[], None]] = []
 
     def after(self, delay_us: int, happen: Callable[[], None]) -> None:
-        self.world.after(delay_us, lambda: self.due(happen))
+        def due() -> None:  # as `due` below, without another call: most of what happens comes by here
+            if self.frozen:
+                self._held.append(happen)
+            else:
+                happen()
+
+        self.world.after(delay_us, due)
 
     def due(self, happen: Callable[[], None]) -> None:
         if self.frozen:

@@ -49,9 +49,12 @@ class Streaming(DataDirectory):
     def later(self, low_us: int, high_us: int, happen: Callable[[], None]) -> None:
         """Done by a process of this server, if it still runs then."""
         run = self.run
-        self.host.postgres_process.after(
-            self.world.between(low_us, high_us), lambda: happen() if run == self.run else None
-        )
+
+        def if_it_runs() -> None:
+            if run == self.run:
+                happen()
+
+        self.host.postgres_process.after(self.world.between(low_us, high_us), if_it_runs)
 
     def itself(self) -> Postgres:
         raise NotImplementedError
@@ -223,10 +226,10 @@ class Streaming(DataDirectory):
         follower = sender.follower
         if self.world.now_us < follower.stalled_until:
             return
-        upto = self.flushed_end
-        while follower.end < upto:
-            index = (follower.end - RECORD) // RECORD
-            entry = self.log[index]
+        upto, end = self.flushed_end, follower.end
+        while end < upto:
+            entry = self.log[(end - RECORD) // RECORD]
+            end = entry.end
             if follower.timeline != entry.timeline:
                 follower.timeline = entry.timeline
                 follower.history = tuple(s for s in self.history if s.timeline < entry.timeline)
@@ -235,7 +238,7 @@ class Streaming(DataDirectory):
             follower.foreign_records = max(0, follower.foreign_records - 1)
             if follower.on_append is not None:
                 follower.on_append(follower, entry)
-        if self.timeline != follower.timeline and follower.end == upto:
+        if self.timeline != follower.timeline and end == upto:
             follower.timeline, follower.history = self.timeline, self.history
         sender.streaming = follower.flush_known = True
 
@@ -271,8 +274,10 @@ class Streaming(DataDirectory):
 
     def release(self, sender: Walsender) -> None:
         """A walsender with its own k, over everybody's published membership (E2)."""
+        if not self.waiters or not sender.streaming:
+            return
         k, names = parse_rule(sender.rule)
-        if k == 0 or not sender.streaming or sender.name not in names or not self.waiters:
+        if k == 0 or sender.name not in names:
             return
         counted = [s for s in self.senders if s.alive and s.streaming and s.name in parse_rule(s.rule)[1]]
         if len(counted) < k:

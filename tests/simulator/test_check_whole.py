@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from common.assignment import Position
 from common.lsn import Lsn
@@ -50,13 +51,13 @@ def _secondary_lags(fleet: Fleet) -> None:
 def _name_is_anothers(fleet: Fleet) -> None:
     said = fleet.names.primary
     assert said is not None
-    fleet.names.primary = replace(said, primary=said.replicas[:1])
+    fleet.names.primary = dataclasses.replace(said, primary=said.replicas[:1])
 
 
 def _replica_is_missing(fleet: Fleet) -> None:
     said = fleet.names.primary
     assert said is not None
-    fleet.names.primary = replace(said, replicas=said.replicas[:1])
+    fleet.names.primary = dataclasses.replace(said, replicas=said.replicas[:1])
 
 
 def _record_is_sealing(fleet: Fleet) -> None:

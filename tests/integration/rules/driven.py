@@ -7,8 +7,9 @@ that it is about, and may cut a recipe off before any step, as a crash of the ag
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any, Self
+
+from msgspec.structs import replace
 
 from agents.core import obey, recipes
 from agents.core.state import AgentState
