@@ -187,6 +187,8 @@ class Streaming(DataDirectory):
         if hears and sender.alive and now_us - sender.heard_at > _UNHEARD_US:
             self.world.count("walsenders that heard nothing")
             upstream.drop(sender)
+        if now_us < self.stalled_until:
+            return  # in an fsync that hangs: it notices nothing, not even that nobody is there any more
         if hears and (not sender.alive or upstream.state is not PostgresState.PRIMARY):
             self.end_receiver()
             self._connect_later()
@@ -197,7 +199,7 @@ class Streaming(DataDirectory):
                 self.end_receiver()
                 self._connect_later()
             return
-        if now_us < self.stalled_until or self.full:
+        if self.full:
             return
         before = self.end
         upstream.send_all(sender)
