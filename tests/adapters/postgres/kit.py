@@ -24,6 +24,7 @@ import psycopg
 
 from agents.core.state import AgentState
 from agents.core.steps import (
+    Initdb,
     Look,
     MakeSlots,
     Sight,
@@ -267,6 +268,16 @@ class Home:
             if not empty:
                 await member.mark()
             yield member
+
+
+async def make_template(path: Path, programs: Path) -> Path:
+    """A data directory: initialised, with its roles, stopped."""
+    async with Home(path, programs, None).member("t", empty=True) as member:
+        await member.perform(Initdb())
+        await member.mark()
+        await member.serve()
+        await member.perform(stop())
+        return member.data
 
 
 def copy_tree(source: Path, target: Path) -> None:
