@@ -19,7 +19,7 @@ from deploy.setup.majors import every_major
 from tests.adapters.postgres.kit import Home, make_template, new_home
 from tests.contract.postgres.experiment import Experiment, Fact
 from tests.contract.postgres.on_real import real_servers
-from tests.contract.postgres.record import PAGE, RECORD, OnOneMajor, Record, as_json, page, verdict
+from tests.contract.postgres.record import PAGE, RECORD, OnOneMajor, Record, as_json, page, read, verdict
 from tests.contract.postgres.scripts import EXPERIMENTS
 from tests.needs import prepared
 
@@ -36,7 +36,11 @@ def main() -> int:
         "--major", type=int, action="append", help="only this one; may be given several times"
     )
     parser.add_argument("--write", action="store_true", help="keep the results, and write docs/majors.md")
+    parser.add_argument("--page", action="store_true", help="only write docs/majors.md anew, from the record")
     told = parser.parse_args()
+    if told.page:
+        _write_page(read((prepared().source / RECORD).read_text()))
+        return 0
     majors = {major: found for major, found in every_major().items() if not told.major or major in told.major}
     record = Record(
         datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -44,10 +48,8 @@ def main() -> int:
     )
     wrong = _show(record)
     if told.write and not wrong and not told.major:
-        source = prepared().source
-        (source / RECORD).write_text(as_json(record))
-        (source / PAGE).write_text(page(record, EXPERIMENTS))
-        print(f"written: {RECORD}, {PAGE}")
+        (prepared().source / RECORD).write_text(as_json(record))
+        _write_page(record)
     scripts = len(EXPERIMENTS) * len(majors)
     print(f"{scripts - wrong} passed, {wrong} failed")
     return 1 if wrong or not majors else 0
@@ -83,6 +85,11 @@ async def _facts(experiment: Experiment, path: Path, programs: Path, template: P
             return await experiment.run(s)
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _write_page(record: Record) -> None:
+    (prepared().source / PAGE).write_text(page(record, EXPERIMENTS))
+    print(f"written: {PAGE}")
 
 
 def _source(found: Found) -> str:

@@ -30,7 +30,7 @@ _ELSEWHERE = """\
 | majors | what | why |
 | --- | --- | --- |
 | 15 | `promote_trigger_file` is written empty | a promotion is the agent's alone; the setting was removed in 16 |
-| 17, 18 | `sync_replication_slots` is off while nobody is followed; a seal ends a slotsync worker too | V9: it asks the upstream |
+| 17, 18 | `sync_replication_slots` is off while nobody is followed; a seal ends a slotsync worker too | V9: it asks upstream |
 | 18 | `idle_replication_slot_timeout` is written as 0 | V15: it would invalidate the slot of a standby that is down |
 | all | minors below 15.13, 16.9, 17.5 are refused | V13: right after a start they acknowledged commits that no standby had |
 

@@ -49,6 +49,7 @@ async def a_diverged_standby_is_counted_for_what_it_has_not(
     "V8",
     members="ab",
     facts={
+        "the receiver outlives the withdrawal": True,
         "acknowledged after the withdrawal": Answer.ACKNOWLEDGED,
         "a receiver is left after its end was ordered": False,
         "acknowledged after that": Answer.WAITS,
@@ -70,6 +71,7 @@ async def a_standby_whose_replay_is_paused_acknowledges_until_its_receiver_is_en
     assert await b.shows(1)
     await b.pause_replay()
     await b.withdraw()
+    outlives = await b.never(b.lacks_receiver)
     told = await (await a.insert(2)).outcome()
     position = await a.position()
     await b.perform(EndReceivers())
@@ -77,6 +79,7 @@ async def a_standby_whose_replay_is_paused_acknowledges_until_its_receiver_is_en
     then = await (await a.insert(3)).after_a_while()
     back = not await b.never(b.has_receiver)
     return {
+        "the receiver outlives the withdrawal": outlives,
         "acknowledged after the withdrawal": told,
         "a receiver is left after its end was ordered": left,
         "acknowledged after that": then,
@@ -94,11 +97,7 @@ async def with_replay_running_the_withdrawal_alone_ends_the_receiver(a: Server, 
     await a.has_inserted(1)
     assert await b.shows(1)
     await b.withdraw()
-
-    async def is_gone() -> bool:
-        return not await b.has_receiver()
-
-    return {"the receiver ends by itself": await b.holds(is_gone)}
+    return {"the receiver ends by itself": await b.holds(b.lacks_receiver)}
 
 
 @STREAMS.add(
