@@ -7,7 +7,7 @@ lock `majors` like every other environment: hashed, below PRIMACY_HOME, each pac
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from deploy.setup import environment, places
@@ -31,13 +31,20 @@ PACKAGES: Mapping[int, tuple[str, str]] = {
 
 
 def every_major() -> dict[int, Found]:
-    """Those that can be had; what can't is said."""
+    """Those that can be had here; what can't is said."""
     account = unprivileged_account()
+    return majors_of(system_postgresql_folders(), account, lambda: _installed(account))
+
+
+def majors_of(
+    system: Iterable[tuple[Path, str]], account: Account, install: Callable[[], Path | None]
+) -> dict[int, Found]:
+    """`install` answers the environment with the packages; asked only where the system lacks a major."""
     found: dict[int, Found] = {}
-    for folder, how in system_postgresql_folders():
+    for folder, how in system:
         _take(found, account, folder, how)
     if found.keys() < LOWEST_MINOR.keys():
-        installed = _installed(account)
+        installed = install()
         for major, (package, below) in PACKAGES.items():
             programs = None if installed is None else in_environment(installed, below)
             if major not in found and programs is not None:
