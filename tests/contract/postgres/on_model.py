@@ -196,6 +196,9 @@ class ModelServer(Server):
     async def has_receiver(self) -> bool:
         return self.postgres.receiver is not None
 
+    async def has_slot(self, name: str) -> bool:
+        return name in self.postgres.slots
+
     async def has_standby_signal(self) -> bool:
         return self.postgres.standby_signal
 

@@ -265,6 +265,9 @@ class Server(ABC):
         return not await self.has_receiver()
 
     @abstractmethod
+    async def has_slot(self, name: str) -> bool: ...
+
+    @abstractmethod
     async def has_standby_signal(self) -> bool: ...
 
     @abstractmethod

@@ -140,6 +140,29 @@ async def a_standby_without_the_slot_of_its_epoch_is_refused(a: Server, b: Serve
     return {"without its slot": without, "with it": await a.holds(is_in)}
 
 
+@STREAMS.add("H2", members="ab", facts={"after a crash": True, "after a rewind": False})
+async def slots_survive_a_crash_and_not_a_rewind(a: Server, b: Server) -> dict[str, Fact]:
+    """H2: a slot is on disk with the server's own state, so it survives a crash restart; what was rewound has the
+    files of its source and none of its own slots: they are made again for each epoch (R12)."""
+    await a.serve(SOLO)
+    await b.follow(a)
+    await a.has_inserted(1)
+    assert await b.shows(1)
+    slot = b.stream_from(a, 1).slot
+    before = await a.has_slot(slot)
+    await a.kill()
+    await a.serve(SOLO)
+    after = await a.has_slot(slot)
+    await b.seal()
+    await a.has_inserted(2)
+    await a.stop(clean=True)
+    await b.promote()
+    assert await a.checkpoint_and_rewind(b)
+    await a.place_histories_of(b)
+    await a.follow(b, epoch=2)
+    return {"after a crash": before and after, "after a rewind": await a.has_slot(slot)}
+
+
 @STREAMS.add("E16", members="ab", facts={"a second connection is": "refused", "the first goes on": True})
 async def a_slot_in_use_refuses_a_second_connection(a: Server, b: Server) -> dict[str, Fact]:
     """E16, R12: what PostgreSQL has against one member counted twice is the slot, not the name (E2 C)."""

@@ -174,6 +174,18 @@ class SettingsEndAPromotion(HeldPostgres):
         self.promoting = False
 
 
+class ProbesWaitForEver(HeldPostgres):
+    def _checkpointer(self) -> None:
+        Postgres._checkpointer(self)
+        self.waits = self.waits or bool(self.run)
+
+
+class SlotsAreInMemory(HeldPostgres):
+    def restarted(self) -> None:
+        Postgres.restarted(self)
+        self.slots = set()
+
+
 WRONG: dict[str, tuple[type[HeldPostgres], ...]] = {
     "a_rule_in_the_place_of_none_binds_nobody_until_the_checkpointer_has_it": (TheFlagIsSetAtOnce,),
     "a_reload_half_taken_releases_a_commit_under_neither_rule": (OneRuleIsInForceEverywhere,),
@@ -190,6 +202,8 @@ WRONG: dict[str, tuple[type[HeldPostgres], ...]] = {
     "with_replay_running_the_withdrawal_alone_ends_the_receiver": (AWithdrawalEndsNoReceiver,),
     "what_was_flushed_is_not_known_after_a_restart_but_the_end_is": (TheReceiveLsnSurvivesARestart,),
     "a_standby_without_the_slot_of_its_epoch_is_refused": (SlotsAreMadeAsTheyAreNeeded,),
+    "slots_survive_a_crash_and_not_a_rewind": (SlotsAreInMemory,),
+    "a_probe_commit_waits_as_a_client_s_does": (ProbesWaitForEver,),
     "a_slot_in_use_refuses_a_second_connection": (ASlotInUseIsNotKept,),
     "a_clean_stop_drains_to_its_standby": (ACleanStopDrainsNothing,),
     "a_promotion_takes_the_id_after_the_highest_history_file": (HistoryFilesAreNotCounted,),
