@@ -139,7 +139,7 @@ class Streaming(DataDirectory):
             # Flushed as its last act, and not yet looked at by the startup process. What came before was: replay
             # never goes back, and no promotion leaves behind what a reader has seen.
             just_now = self.world.now_us - self.last_append_us < _LAST_ACT_US
-            if just_now and self.world.chance(400):
+            if just_now and self.world.chance(800):
                 self.world.count("ends that replay has not looked at")
                 self.hold_replay("unread", self.world.between(20_000, 100_000))
                 if self.held_by == "unread":
