@@ -73,7 +73,7 @@ def stages(pytest_arguments: Sequence[str]) -> Iterator[Stage]:
     if (ROOT / "tests/simulator/__main__.py").exists():
         simulator += (Command((*python, "tests.simulator", "--seconds", "30")),)
     yield Stage("simulator", 60, simulator)
-    yield Stage("adapters", 120, _pytest(["tests/adapters"], pytest_arguments))
+    yield Stage("adapters", 180, _pytest(["tests/adapters"], pytest_arguments))
     yield Stage("integration", 420, _pytest(["tests/integration"], pytest_arguments))
 
 

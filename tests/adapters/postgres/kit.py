@@ -63,10 +63,10 @@ def server_user() -> RunAs | None:
 
 
 def postgresql_programs() -> Path | None:
-    """Told by PRIMACY_PGBIN (`make test` sets it), or the system's newest."""
+    """Told by PRIMACY_PGBIN (`make test` sets it; `none`: there is none), or the system's newest."""
     told = os.environ.get("PRIMACY_PGBIN")
     if told:
-        return Path(told)
+        return None if told == "none" else Path(told)
     found = [path.parent for path in Path("/usr/lib/postgresql").glob("1[5-8]/bin/postgres")]
     return max(found, default=None)
 
