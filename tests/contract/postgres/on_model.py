@@ -116,7 +116,7 @@ class ModelHand(HandStandby):
         self._follower._reply(receiver, flushed)
 
     async def fall_silent(self) -> None:
-        pass
+        """It says nothing that it is not told to say anyway."""
 
 
 class ModelServer(Server):
