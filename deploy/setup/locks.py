@@ -20,6 +20,7 @@ LOCKS: dict[str, tuple[str, ...]] = {
     "cli": ("cli",),
     "demo": ("demo",),
     "dns": ("orchestrator", "dns"),
+    "majors": ("majors",),
 }
 
 

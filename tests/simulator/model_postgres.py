@@ -1,9 +1,9 @@
 """A small model of PostgreSQL: starts and ends of its processes, settings, commits, promotion.
 
-What it must get right is what the protocol assumes (tests/model, labels E, F, G, H, V): whether backends
-wait at all is a flag that the checkpointer sets late (E7); a rule reaches everybody at a time of its own;
-backends outlive their postmaster (E12); a promotion takes time, can be cut in half, and takes the id after
-the highest history file (E6, F9).
+What it must get right is what the protocol assumes (tests/model, labels E, F, G, H, V), and it is compared with
+PostgreSQL itself (tests/contract/postgres): whether backends wait at all is a flag that the checkpointer sets late
+(E7); a rule reaches everybody at a time of its own; backends outlive their postmaster (E12); a promotion takes
+time, can be cut in half, and takes the id after the highest history file (E6, F9).
 """
 
 from __future__ import annotations

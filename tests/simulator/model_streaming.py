@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _STATUS_EVERY_US = 1_000_000
 _RECEIVER_TIMEOUT_US = 2_000_000
 _SENDER_TIMEOUT_US = (2_500_000, 3_000_000)
+_LAST_ACT_US = 5_000
 _THE_REST_OF_IT_US = (300_000, 1_000_000)
 """wal_sender_timeout, when the receiver has waited for its own already."""
 _UNHEARD_US = 2_700_000
@@ -36,6 +37,7 @@ class Streaming(DataDirectory):
     senders: list[Walsender] = field(default_factory=list)
     waiters: list[Waiter] = field(default_factory=list)
     receiver: Receiver | None = None
+    last_append_us: int = -_LAST_ACT_US
     promoting: bool = False
     next_pid: int = 100
     on_counted: Callable[[Postgres, Entry, list[Walsender]], None] | None = None
@@ -146,9 +148,10 @@ class Streaming(DataDirectory):
         self.receiver = None
         if not vanished and self.state is PostgresState.STANDBY:
             self.flushed_upto = self.end  # the last that it does
-            if self.world.chance(
-                100
-            ):  # flushed as its last act, and not yet looked at by the startup process
+            # Flushed as its last act, and not yet looked at by the startup process. What came before was: replay
+            # never goes back, and no promotion leaves behind what a reader has seen.
+            just_now = self.world.now_us - self.last_append_us < _LAST_ACT_US
+            if just_now and self.world.chance(800):
                 self.world.count("ends that replay has not looked at")
                 self.hold_replay("unread", self.world.between(20_000, 100_000))
                 if self.held_by == "unread":
@@ -237,6 +240,7 @@ class Streaming(DataDirectory):
                 follower.history = tuple(s for s in self.history if s.timeline < entry.timeline)
             follower.log.append(entry)
             follower.half_record = False
+            follower.last_append_us = self.world.now_us
             follower.foreign_records = max(0, follower.foreign_records - 1)
             if follower.on_append is not None:
                 follower.on_append(follower, entry)

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.core.steps import Initdb
-from tests.adapters.postgres.kit import Home, new_home, postgresql_programs, stop
+from tests.adapters.postgres.kit import Home, make_template, new_home, postgresql_programs
 from tests.needs import not_run
 
 
@@ -21,17 +20,8 @@ def template() -> Iterator[tuple[Path, Path]]:
     if programs is None:
         not_run("PostgreSQL 15 to 18", get_it_by="apt-get install postgresql, or setting PRIMACY_PGBIN")
     path = new_home()
-
-    async def make() -> Path:
-        async with Home(path, programs, None).member("t", empty=True) as member:
-            await member.perform(Initdb())
-            await member.mark()
-            await member.serve()
-            await member.perform(stop())
-            return member.data
-
     try:
-        yield programs, asyncio.run(make())
+        yield programs, asyncio.run(make_template(path, programs))
     finally:
         shutil.rmtree(path, ignore_errors=True)
 

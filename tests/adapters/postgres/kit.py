@@ -25,6 +25,7 @@ from msgspec.structs import replace
 
 from agents.core.state import AgentState
 from agents.core.steps import (
+    Initdb,
     Look,
     MakeSlots,
     Sight,
@@ -63,10 +64,10 @@ def server_user() -> RunAs | None:
 
 
 def postgresql_programs() -> Path | None:
-    """Told by PRIMACY_PGBIN (`make test` sets it), or the system's newest."""
+    """Told by PRIMACY_PGBIN (`make test` sets it; `none`: there is none), or the system's newest."""
     told = os.environ.get("PRIMACY_PGBIN")
     if told:
-        return Path(told)
+        return None if told == "none" else Path(told)
     found = [path.parent for path in Path("/usr/lib/postgresql").glob("1[5-8]/bin/postgres")]
     return max(found, default=None)
 
@@ -268,6 +269,16 @@ class Home:
             if not empty:
                 await member.mark()
             yield member
+
+
+async def make_template(path: Path, programs: Path) -> Path:
+    """A data directory: initialised, with its roles, stopped."""
+    async with Home(path, programs, None).member("t", empty=True) as member:
+        await member.perform(Initdb())
+        await member.mark()
+        await member.serve()
+        await member.perform(stop())
+        return member.data
 
 
 def copy_tree(source: Path, target: Path) -> None:

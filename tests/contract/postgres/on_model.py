@@ -22,8 +22,8 @@ from tests.simulator.model_parts import Conf, Entry, Walsender
 from tests.simulator.model_postgres import Postgres
 from tests.simulator.world import World
 
-_LOOK_EVERY_US = 1_000
-_PATIENCE_US = 60_000_000
+_LOOK_EVERY_US = 2_000
+_PATIENCE_US = 20_000_000
 _A_WHILE_US = 8_000_000
 """Beyond the latest that any part of the model takes up a reload."""
 _FOR_EVER_US = 1 << 60
@@ -116,14 +116,16 @@ class ModelHand(HandStandby):
         self._follower._reply(receiver, flushed)
 
     async def fall_silent(self) -> None:
-        pass
+        """It says nothing that it is not told to say anyway."""
 
 
 class ModelServer(Server):
-    def __init__(self, world: World, name: str, servers: dict[str, ModelServer]) -> None:
+    def __init__(
+        self, world: World, name: str, servers: dict[str, ModelServer], kind: type[HeldPostgres]
+    ) -> None:
         self.world, self.name = world, name
         self._servers = servers
-        self.postgres = HeldPostgres(world, name, self._find)
+        self.postgres = kind(world, name, self._find)
         self.agent = Agent(world, "shop", name, self.postgres, DEFAULT, lambda agent: None)
         # The scripts take its place: it begins no recipe, and its guard starts no other one.
         self.agent.host.guard.die()
@@ -193,6 +195,9 @@ class ModelServer(Server):
 
     async def has_receiver(self) -> bool:
         return self.postgres.receiver is not None
+
+    async def has_slot(self, name: str) -> bool:
+        return name in self.postgres.slots
 
     async def has_standby_signal(self) -> bool:
         return self.postgres.standby_signal
@@ -274,8 +279,9 @@ def _is_row(entry: Entry) -> bool:
     return entry.content > 0
 
 
-def model_servers(seed: int, names: str) -> dict[str, ModelServer]:
+def model_servers(seed: int, names: str, kind: type[HeldPostgres] = HeldPostgres) -> dict[str, ModelServer]:
+    """`kind`: another model, which is wrong (test_wrong_models.py)."""
     world, servers = World(seed), dict[str, ModelServer]()
     for name in names:
-        ModelServer(world, name, servers)
+        ModelServer(world, name, servers, kind)
     return servers

@@ -172,6 +172,10 @@ class RealServer(Server):
     async def has_receiver(self) -> bool:
         return any(title.startswith("walreceiver") for title in self.member.child_titles())
 
+    async def has_slot(self, name: str) -> bool:
+        found = "select count(*) from pg_replication_slots where slot_name = %s"
+        return bool(self.member.ask(found, name) == 1)
+
     async def has_standby_signal(self) -> bool:
         return (self.member.data / "standby.signal").exists()
 

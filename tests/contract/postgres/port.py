@@ -261,6 +261,12 @@ class Server(ABC):
     @abstractmethod
     async def has_receiver(self) -> bool: ...
 
+    async def lacks_receiver(self) -> bool:
+        return not await self.has_receiver()
+
+    @abstractmethod
+    async def has_slot(self, name: str) -> bool: ...
+
     @abstractmethod
     async def has_standby_signal(self) -> bool: ...
 

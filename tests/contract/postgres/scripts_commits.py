@@ -5,7 +5,7 @@ Each docstring says what must be found, by the labels of docs/protocol.md and te
 
 from __future__ import annotations
 
-from agents.core.steps import EndWalsender, LocalCommit
+from agents.core.steps import EndWalsender, LocalCommit, SeeCommitWait
 from common.facts import PostgresState
 from tests.contract.postgres.experiment import Experiments, Fact
 from tests.contract.postgres.port import NOBODY, SOLO, Answer, Server
@@ -201,6 +201,28 @@ async def a_reply_sent_before_the_silence_is_counted_after_the_thaw(a: Server) -
     still = await commit.after_a_while()
     await a.thaw()
     return {"while the primary stands still": still, "after": await commit.outcome()}
+
+
+@COMMITS.add(
+    "E28",
+    "E7",
+    members="a",
+    facts={"under solo": False, "under a rule": True, "once it is taken back": False},
+)
+async def a_probe_commit_waits_as_a_client_s_does(a: Server) -> dict[str, Fact]:
+    """E28 B: what an agent proves with a probe commit, and what it sees waiting on the way from solo to a rule (R6 2),
+    is the wait of every commit, also at wal_level = replica, where nothing decodes its message."""
+    await a.serve(SOLO)
+
+    async def probe_waits() -> bool:
+        return bool(await a.perform(SeeCommitWait(within_ms=5_000)))
+
+    solo = await probe_waits()
+    await a.put_in_force(NOBODY)
+    ruled = await a.holds(probe_waits)
+    await a.put_in_force(SOLO)
+    await (await a.insert(1)).outcome()
+    return {"under solo": solo, "under a rule": ruled, "once it is taken back": await probe_waits()}
 
 
 @COMMITS.add(

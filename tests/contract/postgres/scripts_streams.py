@@ -49,6 +49,7 @@ async def a_diverged_standby_is_counted_for_what_it_has_not(
     "V8",
     members="ab",
     facts={
+        "the receiver outlives the withdrawal": True,
         "acknowledged after the withdrawal": Answer.ACKNOWLEDGED,
         "a receiver is left after its end was ordered": False,
         "acknowledged after that": Answer.WAITS,
@@ -70,6 +71,7 @@ async def a_standby_whose_replay_is_paused_acknowledges_until_its_receiver_is_en
     assert await b.shows(1)
     await b.pause_replay()
     await b.withdraw()
+    outlives = await b.never(b.lacks_receiver)
     told = await (await a.insert(2)).outcome()
     position = await a.position()
     await b.perform(EndReceivers())
@@ -77,6 +79,7 @@ async def a_standby_whose_replay_is_paused_acknowledges_until_its_receiver_is_en
     then = await (await a.insert(3)).after_a_while()
     back = not await b.never(b.has_receiver)
     return {
+        "the receiver outlives the withdrawal": outlives,
         "acknowledged after the withdrawal": told,
         "a receiver is left after its end was ordered": left,
         "acknowledged after that": then,
@@ -94,11 +97,7 @@ async def with_replay_running_the_withdrawal_alone_ends_the_receiver(a: Server, 
     await a.has_inserted(1)
     assert await b.shows(1)
     await b.withdraw()
-
-    async def is_gone() -> bool:
-        return not await b.has_receiver()
-
-    return {"the receiver ends by itself": await b.holds(is_gone)}
+    return {"the receiver ends by itself": await b.holds(b.lacks_receiver)}
 
 
 @STREAMS.add(
@@ -139,6 +138,29 @@ async def a_standby_without_the_slot_of_its_epoch_is_refused(a: Server, b: Serve
     without = not await a.never(is_in)
     await a.perform(MakeSlots((b.stream_from(a, 1).slot,), 1))
     return {"without its slot": without, "with it": await a.holds(is_in)}
+
+
+@STREAMS.add("H2", members="ab", facts={"after a crash": True, "after a rewind": False})
+async def slots_survive_a_crash_and_not_a_rewind(a: Server, b: Server) -> dict[str, Fact]:
+    """H2: a slot is on disk with the server's own state, so it survives a crash restart; what was rewound has the
+    files of its source and none of its own slots: they are made again for each epoch (R12)."""
+    await a.serve(SOLO)
+    await b.follow(a)
+    await a.has_inserted(1)
+    assert await b.shows(1)
+    slot = b.stream_from(a, 1).slot
+    before = await a.has_slot(slot)
+    await a.kill()
+    await a.serve(SOLO)
+    after = await a.has_slot(slot)
+    await b.seal()
+    await a.has_inserted(2)
+    await a.stop(clean=True)
+    await b.promote()
+    assert await a.checkpoint_and_rewind(b)
+    await a.place_histories_of(b)
+    await a.follow(b, epoch=2)
+    return {"after a crash": before and after, "after a rewind": await a.has_slot(slot)}
 
 
 @STREAMS.add("E16", members="ab", facts={"a second connection is": "refused", "the first goes on": True})
