@@ -33,6 +33,7 @@ NEVER_ZERO = (
     "etcd without a majority",
     "observers asked",
     "datagrams lost",
+    "outages judged",
 )
 
 

@@ -29,7 +29,7 @@ class ControlCheckers:
         self._primary_of: dict[int, str] = {}
         self._left_us: dict[int, tuple[int, str, int]] = {}
         """epoch → when it was left, by whom, in which term (etcd restored from a copy gives a number twice)."""
-        self._confirmed_epoch = 0
+        self.confirmed_epoch = 0
         self._saves: deque[int] = deque()
         self._turns: dict[str, int] = {}
         self._world.after(_TURNS_WITHIN_US, self._look_at_turns)
@@ -88,15 +88,15 @@ class ControlCheckers:
 
     def named(self, wanted: WantedNames) -> None:
         """DNS was changed."""
-        if wanted.epoch < self._confirmed_epoch:
-            raise Violation(f"DNS names epoch {wanted.epoch} after {self._confirmed_epoch} was confirmed")
+        if wanted.epoch < self.confirmed_epoch:
+            raise Violation(f"DNS names epoch {wanted.epoch} after {self.confirmed_epoch} was confirmed")
         primary = self._primary_of.get(wanted.epoch)
         addresses = [] if primary is None else self._addresses(primary)
         if wanted.primary and list(wanted.primary) != addresses:
             raise Violation(f"DNS names {wanted.primary} in epoch {wanted.epoch}, whose primary is {primary}")
 
     def confirmed(self, epoch: int) -> None:
-        self._confirmed_epoch = max(self._confirmed_epoch, epoch)
+        self.confirmed_epoch = max(self.confirmed_epoch, epoch)
 
     def _addresses(self, member: str) -> list[str]:
         found = self._fleet.spec.member(MemberName(member))

@@ -1,8 +1,8 @@
 """Failovers that count, and outages against the profile's arithmetic.
 
 A failover counts if a client was acknowledged before and after it, the loss was detected from facts (nobody had
-asked for it), and the cluster became whole. An outage is judged only where a single clean fault hit a whole
-cluster in calm weather: then its length is detection plus a few steps, and longer is a violation.
+asked for it), and the cluster became whole. An outage is judged only where a single fault hit a whole cluster in calm
+weather: then its length is detection plus a few steps, or nothing to speak of, and longer is a violation.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from common.profile import Profile
 from orchestrator.core.record import Phase, Record
+from tests.simulator.check_refusal import why_needed
 from tests.simulator.checkers import Violation
 
 if TYPE_CHECKING:
@@ -18,7 +19,24 @@ if TYPE_CHECKING:
     from tests.simulator.plan import Plan, Round
 
 COUNTED = "failovers counted"
-CLEAN = frozenset({"crash_primary", "lose_primary", "switchover"})
+WHILE_NEEDED = frozenset(
+    {
+        "crash_anybody", "backend_is_killed", "lose_anybody", "isolate_primary", "host_is_frozen",
+        "machine_is_paused", "postgres_is_frozen", "disk_stalls",
+    }
+)  # fmt: skip
+"""They hit anybody, or end before anybody takes over."""
+_NOTHING_STOPS = frozenset(
+    {
+        "agent_is_killed", "agent_keeps_dying", "agent_is_frozen", "restart_agent", "guard_is_killed",
+        "guard_is_frozen", "both_are_killed", "control_node_restarts", "another_leader", "leader_hears_nobody",
+        "leader_does_not_hear_the_primary", "walsender_is_ended", "walreceiver_is_ended",
+        "checkpointer_stalls", "late_orders",
+    }
+)  # fmt: skip
+"""A primary with its voters goes on: neither its agent nor its guard nor a leader is needed for that."""
+JUDGED = frozenset({"crash_primary", "lose_primary", "switchover"}) | WHILE_NEEDED | _NOTHING_STOPS
+_LOOK_EVERY_US = 5_000
 _STEPS_MS = 1_000
 """From the decision to the first acknowledgement, as the models take their time: seals and their reports, two
 records, the promotion, slots and settings, voters that attach (they try every 100 ms), the client's own period."""
@@ -69,31 +87,43 @@ class Outages:
     def __init__(self, fleet: Fleet, plan: Plan) -> None:
         self._fleet, self._plan = fleet, plan
         self._watching = ""
+        self._round = 0
+        self._epoch = 0
         self._rows = 0
-        self._quiet_since_us = 0
+        self._quiet_us = 0
         self._late_us = 0
         self.longest_ms = 0
 
     def begin(self, one: Round) -> None:
-        alone = len(one.faults) == 1 and one.faults[0].fault in CLEAN
-        calm = self._plan.weather == "calm" and self._plan.drift_permille == 0
+        alone = len(one.faults) == 1 and one.faults[0].fault in JUDGED
         self._late_us = self._fleet.world.late_us
-        self._watching = one.faults[0].fault if alone and calm else ""
-        self.longest_ms = 0
+        self._watching = one.faults[0].fault if alone and self._plan.weather == "calm" else ""
+        self.longest_ms = self._quiet_us = 0
         self._rows = self._fleet.checkers.client_rows
-        self._quiet_since_us = self._fleet.world.now_us
         if self._watching:
-            self._look()
+            record = self._fleet.record()
+            self._epoch = 0 if record is None else record.epoch
+            self._round += 1
+            self._look(self._round)
 
-    def _look(self) -> None:
-        if not self._watching:
+    def _look(self, of_round: int) -> None:
+        if not self._watching or of_round != self._round:
             return
-        now_us = self._fleet.world.now_us
         if self._fleet.checkers.client_rows > self._rows:
             self._rows = self._fleet.checkers.client_rows
-            self._quiet_since_us = now_us
-        self.longest_ms = max(self.longest_ms, (now_us - self._quiet_since_us) // 1_000)
-        self._fleet.world.after(5_000, self._look)
+            self._quiet_us = 0
+        elif self._counts():
+            self._quiet_us += _LOOK_EVERY_US
+        self.longest_ms = max(self.longest_ms, self._quiet_us // 1_000)
+        self._fleet.world.after(_LOOK_EVERY_US, lambda: self._look(of_round))
+
+    def _counts(self) -> bool:
+        """Whoever is hit, and however long: while the primary could serve, or waits for its voters, it is no outage
+        of the kind that a failover ends."""
+        record = self._fleet.record()
+        if self._watching not in WHILE_NEEDED or record is None:
+            return True
+        return record.epoch > self._epoch or bool(why_needed(self._fleet, record))
 
     def end(self) -> None:
         """The cluster is whole again."""
@@ -102,7 +132,8 @@ class Outages:
             return
         self._fleet.world.count("outages judged")
         late_ms = (self._fleet.world.late_us - self._late_us) // 1_000
-        at_most_ms = allowed_ms(watched, self._fleet.profile) + late_ms
+        slowly = 1_000 + self._plan.drift_permille
+        at_most_ms = allowed_ms(watched, self._fleet.profile) * slowly // 1_000 + late_ms
         if self.longest_ms > at_most_ms:
             raise Violation(
                 f"outage of {self.longest_ms} ms after {watched} alone; the profile's arithmetic says {at_most_ms} ms"
@@ -110,13 +141,16 @@ class Outages:
 
 
 def allowed_ms(fault: str, profile: Profile) -> int:
+    if fault in _NOTHING_STOPS:
+        return _STEPS_MS
+    beats_ms = profile.confirm_within_ms + profile.beat_primary_every_ms
     match fault:
-        case "crash_primary":
-            return _STEPS_MS + profile.further_seals_ms
-        case "lose_primary":
-            detected_ms = (
-                profile.suspect_ceiling_ms + profile.confirm_within_ms + profile.beat_primary_every_ms
-            )
-            return detected_ms + _STEPS_MS + profile.further_seals_ms
+        case "crash_primary" | "crash_anybody" | "backend_is_killed":
+            detected_ms = 0
+        case "lose_primary" | "lose_anybody" | "isolate_primary" | "host_is_frozen" | "machine_is_paused":
+            detected_ms = profile.suspect_ceiling_ms + beats_ms
+        case "postgres_is_frozen" | "disk_stalls":
+            detected_ms = profile.stalled_after_ms + profile.probe_every_ms + beats_ms
         case _:
-            return _CLEAN_STOP_MS + _STEPS_MS + profile.further_seals_ms
+            detected_ms = _CLEAN_STOP_MS
+    return detected_ms + _STEPS_MS + profile.further_seals_ms

@@ -38,10 +38,10 @@ class Refusals:
             self._needed_us = 0
             return
         now_leads = (leader.name, leader.boot, self._fleet.etcd.term)
-        if now_leads != self._leader or not self._leader_can_act():
+        if now_leads != self._leader or not self.leader_can_act():
             self._leader, self._needed_us = now_leads, 0
             return
-        why = _why_needed(self._fleet, record)
+        why = why_needed(self._fleet, record)
         if not why:
             return
         candidate = legal_candidate(self._fleet)
@@ -76,7 +76,7 @@ class Refusals:
         late_ms = (self._world.late_us - self._began_late_us) // 1_000
         return _REFUSES_AT_MOST_MS + allowed_ms + late_ms
 
-    def _leader_can_act(self) -> bool:
+    def leader_can_act(self) -> bool:
         fleet = self._fleet
         leader, etcd = fleet.control, fleet.etcd
         return (
@@ -89,7 +89,7 @@ class Refusals:
         )
 
 
-def _why_needed(fleet: Fleet, record: Record) -> str:
+def why_needed(fleet: Fleet, record: Record) -> str:
     """Empty: the primary of the record could serve."""
     if record.phase is not Phase.STABLE or record.primary is None:
         return f"the record is {record.phase}"

@@ -15,6 +15,7 @@ from orchestrator.core.record import Record
 from orchestrator.core.spec import STRICT, TO_SOLO, ClusterSpec, MemberSpec
 from orchestrator.core.stories import is_whole
 from tests.simulator.check_control import ControlCheckers
+from tests.simulator.check_names import NamesLooked
 from tests.simulator.check_outage import Failovers
 from tests.simulator.check_refusal import Refusals
 from tests.simulator.checkers import Checkers
@@ -77,6 +78,7 @@ class Fleet:
         self.etcd = Etcd(self.world, self.network, self._saved)
         self.control_checkers = ControlCheckers(self)
         self.refusals = Refusals(self)
+        self.names_looked = NamesLooked(self)
         self.failovers = Failovers(self)
         self.names = NameServers(self.world, self.network, self.control_checkers.named)
         self.postgres = {n: self._server(n) for n in names}

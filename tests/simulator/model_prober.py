@@ -132,8 +132,10 @@ class Prober:
 
     @property
     def waits(self) -> bool:
-        """Flushed here, voters missing."""
+        """Flushed here, voters missing: as long as PostgreSQL says so; one that is frozen answers no witness."""
         entry, pg = self._pending_entry, self.agent.postgres
+        if pg.host.postgres_process.frozen:
+            return False
         return entry is not None and self.pending_since is not None and pg.flushed_upto >= entry.end
 
     def write_state(self) -> WriteState:

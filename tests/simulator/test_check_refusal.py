@@ -58,6 +58,20 @@ def test_a_leader_that_leaves_a_lost_primary_in_its_place_is_found(lose: Callabl
         run(fleet, 12 * SECOND_US)
 
 
+def test_a_primary_that_is_frozen_while_its_probe_waits_for_voters_is_replaced() -> None:
+    """Its agent can't see that anything waits there: the witness of the probe gets no answer either."""
+    fleet = whole_fleet()
+    Clients(fleet)
+    agent = fleet.agents["a"]
+    for _ in range(40_000):
+        run(fleet, 100)
+        if agent.prober.waits:
+            break
+    assert agent.prober.waits
+    agent.host.freeze(agent.host.postgres_process)
+    until(fleet, lambda: record_of(fleet).epoch > 1, 8 * SECOND_US)
+
+
 def test_new_epochs_don_t_begin_the_time_anew() -> None:
     fleet = whole_fleet()
     Clients(fleet)
