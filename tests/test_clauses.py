@@ -79,8 +79,13 @@ def test_a_mutant_that_is_called_blind_or_equivalent_is_only_one_of_both() -> No
     assert not [m.name for m in mutants() if m.equivalent and m.blind]
 
 
+def test_the_story_that_a_mutant_names_is_there() -> None:
+    there = {path.stem for path in (ROOT / "tests" / "stories").glob("*.story")}
+    assert not [m.name for m in mutants() if m.story and (m.story not in there or m.blind or m.equivalent)]
+
+
 def test_what_is_called_blind_was_not_seen_to_be_caught() -> None:
-    seen = set(re.findall(r"^\| (\S+) \| (?:checker|record) \|", EVIDENCE.read_text(), re.MULTILINE))
+    seen = set(re.findall(r"^\| (\S+) \| (?:checker|record|story) \|", EVIDENCE.read_text(), re.MULTILINE))
     assert not [m.name for m in mutants() if (m.blind or m.equivalent) and m.name in seen]
 
 

@@ -151,18 +151,20 @@ def _better_may_come(
 ) -> int:
     """How many more milliseconds other seals are awaited; 0 when nobody who answers is missing."""
     assert choice.rule is not None
-    poor = (
-        choice.ranking.best == noted.primary or not choice.rule.waits or to not in (None, choice.ranking.best)
-    )
+    best = choice.ranking.best
+    # One that was given up before would be tried again, and mostly fail again: then also the outgoing primary is
+    # waited for, whose seal takes longer than that of a standby. Else it would never be there in time to be chosen.
+    gave_up = best != noted.primary and any(prior.primary == best for prior in noted.prior)
+    poor = best == noted.primary or gave_up or not choice.rule.waits or to not in (None, best)
     stopped = all(view.member(v.member).postgres is not PostgresState.STANDBY for v in choice.rule.voters)
     if not poor and not stopped and to is not None:
         return 0
     missing = [
         m
         for m in noted.members
-        if m.name != choice.ranking.best
+        if m.name != best
         and noted.seal_of(m.name) is None
-        and m.name != noted.primary
+        and (m.name != noted.primary or gave_up)
         and can_seal(m, view.member(m.name), now, profile)
     ]
     if not missing:

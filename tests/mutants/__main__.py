@@ -35,7 +35,7 @@ _NO_INVARIANTS = Edit(
 class Verdict:
     mutant: Mutant
     by: str
-    """`record` (orchestrator/core/invariants.py), `checker` (the simulator's), `nobody`, or `broken`: it did
+    """`record` (orchestrator/core/invariants.py), `checker` (the simulator's), `story`, `nobody`, or `broken`: it did
     not run."""
     seed: int
     seeds: int
@@ -102,9 +102,10 @@ def _hunted(mutant: Mutant, seconds: float, before: Verdict | None, options: arg
             tree = planted_copy(Plant(mutant.name, mutant.quote, "", edits), Path(scratch))
         except PlantDoesNotFit as error:
             return Verdict(mutant, "broken", 0, 0, 0.0, str(error))
+        story = [mutant.story] if mutant.story and not before else []
         try:
             done = subprocess.run(
-                [sys.executable, "-B", "-m", "tests.mutants.hunt", str(seconds), str(first_seed)],
+                [sys.executable, "-B", "-m", "tests.mutants.hunt", str(seconds), str(first_seed), *story],
                 cwd=tree,
                 env=os.environ | {"PYTHONPATH": str(tree), "PYTHONHASHSEED": "0"},
                 capture_output=True,
@@ -124,6 +125,8 @@ def _hunted(mutant: Mutant, seconds: float, before: Verdict | None, options: arg
         said = strays or mutant.equivalent or mutant.blind or "NOT EXPLAINED"
     elif said.startswith("InvariantBroken"):
         by = "record"
+    elif said.startswith("story "):
+        by = "story"
     return Verdict(mutant, by, told["seed"], had + told["seeds"], had_s + told["took_s"], said)
 
 
@@ -142,11 +145,11 @@ def _is_good(verdicts: list[Verdict]) -> bool:
 
 def _totals(verdicts: list[Verdict], took_s: float) -> Iterator[str]:
     by = Counter(v.by for v in verdicts)
-    caught = by["record"] + by["checker"]
+    caught = by["record"] + by["checker"] + by["story"]
     seeds = sorted(v.seeds for v in verdicts if v.seed)
     yield (
         f"{caught} of {len(verdicts)} caught in {took_s:.0f} s: {by['record']} by the check of records, "
-        f"{by['checker']} by the simulator's checkers; {by['broken']} did not run"
+        f"{by['checker']} by the simulator's checkers, {by['story']} by a story; {by['broken']} did not run"
     )
     if seeds:
         yield f"seeds it took: half of them at most {seeds[len(seeds) // 2]}, the longest {seeds[-1]}"

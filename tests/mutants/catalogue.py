@@ -2,7 +2,7 @@
 
 A mutant is `R6.8-no-barrier.toml`: the clause's id, and what is bent. Its file quotes the clause, and names
 the edits in the form of tests/planting.py. One that can't be told from the original says why (`equivalent`);
-one that today's simulator can't see says what is missing there (`blind`).
+one that today's simulator can't see says what is missing there (`blind`); one that a story turns red on names it.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ class Mutant:
     """The proof that no run can tell it from the original."""
     blind: str = ""
     """What the simulator lacks today to see it."""
+    story: str = ""
+    """The story below tests/stories that turns red, where no fault of the swarm brings the case about."""
 
     @property
     def clause(self) -> str:
@@ -118,7 +120,9 @@ def says(text: str, quote: str) -> bool:
 def _read(path: Path) -> Mutant:
     raw = tomllib.loads(path.read_text())
     edits = tuple(Edit(edit["file"], edit["old"], edit["new"]) for edit in raw["edit"])
-    return Mutant(path.stem, raw["clause"], edits, raw.get("equivalent", ""), raw.get("blind", ""))
+    return Mutant(
+        path.stem, raw["clause"], edits, raw.get("equivalent", ""), raw.get("blind", ""), raw.get("story", "")
+    )
 
 
 def _rows(text: str) -> Iterator[Clause]:

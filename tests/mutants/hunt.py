@@ -1,4 +1,5 @@
-"""Inside a mutant's scratch copy: seeds from 1 until a checker speaks or the time is up; the last line is JSON.
+"""Inside a mutant's scratch copy: its story if it names one, then seeds from 1 until a checker speaks or the time
+is up; the last line is JSON.
 
 Only a broken invariant of ours counts (`Violation`, `InvariantBroken`, and the simulator's own assertions that
 name an invariant). A TypeError or a stray assertion shows that the mutant doesn't run, which proves nothing: the
@@ -13,13 +14,17 @@ import sys
 import time
 
 from tests.simulator.swarm import run
+from tests.stories.telling import what_is_wrong
 
 _COUNTS = re.compile(r"^(?:Violation|InvariantBroken|AssertionError: I\d+)\b")
 
 _CRASHES = (AttributeError, ImportError, LookupError, NameError, RuntimeError, TypeError, ValueError)
 
 
-def main(seconds: float, first: int) -> int:
+def main(seconds: float, first: int, story: str = "") -> int:
+    said = what_is_wrong(story) if story else ""
+    if said:
+        return _say(0, 0, f"story {story}: {said}", time.process_time(), 0, "")
     began, seed, stray = time.process_time(), first, ""
     strays = 0
     while time.process_time() - began < seconds:
@@ -43,4 +48,4 @@ def _say(seed: int, seeds: int, violation: str, began: float, strays: int, stray
 
 
 if __name__ == "__main__":
-    sys.exit(main(float(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(main(float(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]))

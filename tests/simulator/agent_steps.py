@@ -226,6 +226,8 @@ def _act_on_timelines_and_rules(agent: Agent, pg: Postgres, step: st.Step) -> ob
                 if t > above
             )
         case st.RemoveHistories(timelines):
+            if pg.anything_left:
+                raise st.StepFailed("history files are removed only while PostgreSQL stands still")
             for t in timelines:
                 pg.histories.pop(t, None)
             return None
@@ -234,12 +236,12 @@ def _act_on_timelines_and_rules(agent: Agent, pg: Postgres, step: st.Step) -> ob
                 pg.histories[t] = PLACEHOLDER
             return None
         case st.PlaceHistories(timeline, history):
-            if timeline > 1:
-                pg.histories.setdefault(timeline, HistoryFile(False, history))
-                for t in range(timeline - 1, 1, -1):
-                    below = tuple(step for step in history if step.timeline < t)
-                    real = any(step.timeline == t for step in history)
-                    pg.histories.setdefault(t, HistoryFile(False, below) if real else PLACEHOLDER)
+            for t in range(timeline, 1, -1):
+                below = tuple(step for step in history if step.timeline < t)
+                real = t == timeline or any(step.timeline == t for step in history)
+                there = pg.histories.get(t)
+                if there is None or (real and there.placeholder):
+                    pg.histories[t] = HistoryFile(False, below) if real else PLACEHOLDER
             return None
         case st.MakeSlots(slots, epoch):
             if slots:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
 from typing import Any
 
-from tests.simulator.evidence import PAGE, page, text
+from tests.simulator.evidence import PAGE, TAUGHT, page, text
 
 
 def _soak(began: str, seeds: int, violations: int) -> tuple[str, dict[str, Any]]:
@@ -30,3 +32,15 @@ def test_seeds_count_from_the_last_change_of_a_rule_and_from_the_last_violation(
     assert "35 seeds, 1 violations" in said
     assert "counted back from the last soak: 25 seeds" in said
     assert "| storm | 8 |" in said
+
+
+def test_each_violation_has_a_plan_or_a_story_or_says_why_not() -> None:
+    tests = Path(__file__).parents[1]
+    for one in tomllib.loads(TAUGHT.read_text())["violation"]:
+        plan, story = one.get("plan"), one.get("story")
+        assert plan or story or one.get("gone"), one["seed"]
+        if plan:
+            text = (tests / "simulator" / "plans" / f"{plan}.plan").read_text()
+            said = f"# failed at: {one['failed_at']}" if "failed_at" in one else "# red with: "
+            assert said in text, one["seed"]
+        assert not story or (tests / "stories" / f"{story}.story").exists(), one["seed"]

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.mutants.catalogue import mutants
 from tests.mutants.plans import FOLDER, every_plant, red_with
 
 _TESTS = Path(__file__).parents[1]
@@ -28,8 +29,8 @@ Made by `{WRITE}`; a test compares.
 
 `tests/model` has the explicit-state models of the protocol; each of their counterexamples was found with one rule
 taken away. Below, by file of `tests/model/results`: what was violated, the mutant of ours that takes the same rule
-away from the code, and the plans of the simulator (`tests/simulator/plans`) that are clean, and red with the mutant
-(`python -m tests.mutants.plans` shows it).
+away from the code, and the plans of the simulator (`tests/simulator/plans`) and stories that are clean, and red with
+the mutant (`python -m tests.mutants.plans` and `python -m tests.mutants` show it).
 """
 
 
@@ -67,8 +68,10 @@ def counterexamples() -> tuple[Counterexample, ...]:
     return tuple(known.values())
 
 
-def plans_red_with(name: str) -> tuple[str, ...]:
-    return tuple(path.stem for path in sorted(FOLDER.glob("*.plan")) if red_with(path) == name)
+def red_with_it(name: str) -> tuple[str, ...]:
+    """The plans, and the story, that turn red with this mutant."""
+    named = tuple(f"{mutant.story}.story" for mutant in mutants() if mutant.name == name and mutant.story)
+    return tuple(path.name for path in sorted(FOLDER.glob("*.plan")) if red_with(path) == name) + named
 
 
 def mistakes() -> Iterator[str]:
@@ -83,7 +86,7 @@ def mistakes() -> Iterator[str]:
             yield f"{one.file}/{one.name}: say with which mutant, or why with none"
         elif one.red and one.red not in there:
             yield f"{one.file}/{one.name}: there is no {one.red}"
-        elif one.red and not plans_red_with(one.red):
+        elif one.red and not red_with_it(one.red):
             yield f"{one.file}/{one.name}: python -m tests.mutants.plans --make {one.red}"
 
 
@@ -92,15 +95,15 @@ def page() -> str:
     all_of_them = counterexamples()
     shown = sum(bool(one.red) for one in all_of_them)
     parts.append(
-        f"Of {len(all_of_them)} counterexamples {shown} have a plan; the others say why there is none."
+        f"Of {len(all_of_them)} counterexamples {shown} have a plan or a story; the others say why there is none."
     )
     for file in dict.fromkeys(one.file for one in all_of_them):
         parts.append(
-            f"\n## {file}.txt\n\n| | violated | taken away by | plans, or why none |\n| --- | --- | --- | --- |"
+            f"\n## {file}.txt\n\n| | violated | taken away by | turns red, or why nothing does |\n| --- | --- | --- | --- |"
         )
         for one in all_of_them:
             if one.file == file:
-                plans = ", ".join(f"`{plan}`" for plan in plans_red_with(one.red)) if one.red else one.none
+                plans = ", ".join(f"`{plan}`" for plan in red_with_it(one.red)) if one.red else one.none
                 red = f"`{one.red}`" if one.red else ""
                 parts.append(f"| {one.name} | {one.violated} | {red} | {plans} |")
     return "\n".join(parts) + "\n"

@@ -3,7 +3,7 @@
 Rule of admission: physics, people and the operator's file; nothing that reaches into the code under test.
 
     isolate a | destroy a | unstartable a [mended] | rewind-fails a | history c 2
-    stop-control | etcd away|back | second leader | failover [force]
+    stop-control | etcd away|back | second leader | failover [force] | block control a
     address a 10.0.0.99 | set b nofailover|follows|priority=200 | remove c | add c
 """
 
@@ -31,6 +31,14 @@ def isolate(fleet: Fleet, name: str) -> None:
     for other in (*fleet.agents, "control"):
         if other != name:
             fleet.cut.add(frozenset((name, other)))
+
+
+def block(fleet: Fleet, a: str, b: str) -> None:
+    """Nothing gets from the one to the other; the way back is free."""
+    nodes = tuple(node.place for node in fleet.nodes)
+    for one in nodes if a == "control" else (a,):
+        for other in nodes if b == "control" else (b,):
+            fleet.network.block(one, other)
 
 
 def destroy(fleet: Fleet, name: str) -> None:
@@ -122,6 +130,7 @@ def _apply(fleet: Fleet, spec: ClusterSpec) -> None:
 DONE: Mapping[str, Callable[..., None]] = MappingProxyType(
     {
         "isolate": isolate,
+        "block": block,
         "destroy": destroy,
         "unstartable": unstartable,
         "rewind-fails": rewind_fails,

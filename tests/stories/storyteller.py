@@ -43,6 +43,7 @@ _VARYING = (
     (re.compile(r"\b[0-9A-F]+/[0-9A-F]+\b"), "LSN"),
     (re.compile(r"\b\d+ (ms|bytes)\b"), r"N \1"),
     (re.compile(r"\bfor \d+ of N\b"), "for N of N"),
+    (re.compile(r"\b[0-9a-f]{16}\b"), "ID"),
 )
 _VOTER = re.compile(r"\b([a-g])\.(\d+)\b")
 

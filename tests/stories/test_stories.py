@@ -7,27 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.stories.storyteller import Storyteller
+from tests.stories.telling import LINE, parts, told
 
 _STORIES = sorted(Path(__file__).parent.glob("*.story"))
-_LINE = "----"
 _COVERS = "# covers: "
 """What scenarios.py collects."""
 
 
 @pytest.mark.parametrize("path", _STORIES, ids=lambda path: path.stem)
 def test_the_story_goes_as_told(path: Path, request: pytest.FixtureRequest) -> None:
-    script, _, expected = path.read_text().partition(f"\n{_LINE}\n")
-    dice = request.config.getoption("--other-dice", default=None)
-    teller = Storyteller()
-    for line in script.splitlines():
-        if line.strip() and not line.startswith("#"):
-            teller.play(f"{line} seed={dice}" if dice and line.startswith("fleet") else line)
-    told = "\n".join(teller.told) + "\n"
+    script, expected = parts(path)
+    now = told(script, dice=request.config.getoption("--other-dice", default=None) or "")
     if request.config.getoption("--rewrite", default=False):
-        path.write_text(f"{script.rstrip()}\n{_LINE}\n{told}")
+        path.write_text(f"{script.rstrip()}\n{LINE}\n{now}")
         return
-    assert told == expected
+    assert now == expected
 
 
 @pytest.mark.parametrize("path", _STORIES, ids=lambda path: path.stem)

@@ -1,0 +1,17 @@
+# A voter whose data directory is removed under its running agent is not cloned while the rule names it: who counts
+# does not forget. The rule goes on without it first.
+fleet
+destroy b
+until CHANGE
+show rule
+show decided rebuild_allowed
+until whole
+show rule
+show members
+show decided rebuild_allowed
+----
+rule ANY 1 (b, c) -> ANY 1 (c)
+never decided rebuild_allowed
+rule ANY 1 (b', c)
+members a serving, b' voter, c voter
+decided rebuild_allowed
