@@ -24,7 +24,7 @@ def _newcomer(name: str, *, ms_ago: int = 100, **facts: object) -> MemberView:
 
 def _unborn(*members: MemberView, leading_ms: int = 60_000, **leading: object) -> ClusterView:
     led = Leading(5, before_ms(NOW, leading_ms), 7, ())
-    return replace(view(*members), record=None, leading=replace(led, **leading))  # type: ignore[arg-type]
+    return replace(view(*members), record=None, leading=replace(led, **leading))
 
 
 def _reasons(move: Move) -> list[Reason]:

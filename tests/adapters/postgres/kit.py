@@ -7,6 +7,7 @@ recipe would yield, the tests yield by hand.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import pwd
 import shutil
@@ -118,7 +119,7 @@ class Member:
             },
             run_as=server_user(),
         )
-        self.config = replace(config, **changes)
+        self.config = dataclasses.replace(config, **changes)
         self.incarnation = f"{ord(name[0]):016x}"
         self.clock = BootClock()
         self.instance = Instance(self.config, self.clock, lambda: self.incarnation)
