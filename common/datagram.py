@@ -33,7 +33,7 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Final, assert_never
+from typing import ClassVar, Final, Protocol, assert_never
 
 from common.assignment import Version
 from common.errors import FailoverError
@@ -277,6 +277,15 @@ def open_frame(data: bytes, key_of: KeyOf) -> Frame:
     return RelayFrame(header, body)
 
 
+class Numbered(Protocol):
+    """What the window looks at: a header, or what was decoded from one."""
+
+    @property
+    def boot_id(self) -> int: ...
+    @property
+    def sequence(self) -> int: ...
+
+
 class ReplayWindow:
     """Which beats of one member are new: 64 sequence numbers behind the highest of the present boot id.
 
@@ -295,7 +304,7 @@ class ReplayWindow:
         self._seen = 0  # bit n: highest - n was seen
         self._left: deque[int] = deque(maxlen=LEFT_BOOTS_KEPT)
 
-    def accept(self, header: Header) -> None:
+    def accept(self, header: Numbered) -> None:
         """Raise Replayed. Call it only with a header whose tag was checked."""
         if header.boot_id != self._boot_id:
             if header.boot_id in self._left:

@@ -8,8 +8,8 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import msgspec
 import pytest
-from msgspec import structs
 
 from common.codec import decode, encode
 from deploy.lab.ca import Authority
@@ -77,7 +77,9 @@ async def test_an_operation_without_progress_ends_as_failed_and_says_that_it_may
 
 async def test_an_operation_that_the_record_names_is_followed_and_not_asked_for_again() -> None:
     async with node() as one, one.person() as alice:
-        one.case.record = structs.replace(record(), operation=Operation(ID, "switchover", "operator:alice"))
+        one.case.record = msgspec.structs.replace(
+            record(), operation=Operation(ID, "switchover", "operator:alice")
+        )
         call = switchover(alice)
         async with asyncio.timeout(WITHIN_S):
             while not one.operations.knows(ID):

@@ -8,10 +8,10 @@ or frozen: then what reaches it waits, and all of its timers go off late.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 from common.assignment import Version
-from common.datagram import Header, Replayed, ReplayWindow
+from common.datagram import Replayed, ReplayWindow
 from common.facts import NO_VERSION, Facts
 from common.ids import ClusterName
 from common.timebase import Instant
@@ -128,7 +128,7 @@ class Control(Program):
         if window is None:
             window = self._windows[beat.member] = ReplayWindow()
         try:
-            window.accept(cast("Header", beat))  # boot id and sequence are all that it looks at
+            window.accept(beat)
         except Replayed:
             return
         self.highest_seen = max(self.highest_seen, beat.obeyed)  # as orchestrator/app.py does, leading or not

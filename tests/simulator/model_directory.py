@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from common.assignment import HistoryStep
 from common.facts import PostgresState
+from tests.simulator.model_host import Host
 from tests.simulator.model_parts import RECORD, Conf, Entry, HistoryFile
 from tests.simulator.world import World
 
 if TYPE_CHECKING:
-    from tests.simulator.model_host import Host
     from tests.simulator.model_postgres import Postgres
 
 _RUNS = (PostgresState.STANDBY, PostgresState.PRIMARY)

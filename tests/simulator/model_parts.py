@@ -58,21 +58,31 @@ def parse_rule(text: str) -> tuple[int, frozenset[str]]:
     return int(found[1]), frozenset(name.strip('"') for name in found[2].split(","))
 
 
-@dataclass(eq=False, slots=True)
 class Walsender:
-    pid: int
-    name: str
-    follower: Postgres
-    disk: int
-    """Which of the follower's."""
-    rule: str
-    slot: str = ""
-    """In use by it, under whatever name (E16)."""
-    flushed: int = 0
-    heard_at: int = 0
-    alive: bool = True
-    streaming: bool = False
-    """It caught up: only then are its replies counted. Before, they are noted and release nobody."""
+    __slots__ = (
+        "alive",
+        "disk",
+        "flushed",
+        "follower",
+        "heard_at",
+        "name",
+        "pid",
+        "rule",
+        "slot",
+        "streaming",
+    )
+
+    def __init__(self, pid: int, name: str, follower: Postgres, disk: int, rule: str, slot: str = "") -> None:
+        self.pid, self.name, self.follower = pid, name, follower
+        self.disk = disk
+        """Which of the follower's."""
+        self.rule = rule
+        self.slot = slot
+        """In use by it, under whatever name (E16)."""
+        self.flushed = self.heard_at = 0
+        self.alive = True
+        self.streaming = False
+        """It caught up: only then are its replies counted. Before, they are noted and release nobody."""
 
 
 @dataclass(eq=False, slots=True)
@@ -81,14 +91,14 @@ class Waiter:
     acknowledged: Callable[[], None]
 
 
-@dataclass(eq=False, slots=True)
 class Receiver:
-    upstream: Postgres
-    sender: Walsender
-    epoch: int
-    alive: bool = True
-    received_at: int = 0
-    replied_at: int = 0
+    __slots__ = ("alive", "epoch", "received_at", "replied_at", "sender", "upstream")
+
+    def __init__(self, upstream: Postgres, sender: Walsender, epoch: int, received_at: int) -> None:
+        self.upstream, self.sender, self.epoch = upstream, sender, epoch
+        self.alive = True
+        self.received_at = received_at
+        self.replied_at = 0
 
 
 @dataclass(slots=True)
