@@ -79,7 +79,7 @@ class ControlCheckers:
         if left is None or self._fleet.etcd.went_back:
             return
         left_us, *by = left
-        late_ms = (self._world.now_us - left_us) // 1_000
+        late_ms = (self._world.now_us - left_us - node.hidden_us) // 1_000
         drift_ms = PROOF_TRUSTED_MS * (1_000 + self._fleet.profile.drift_permille) // 1_000
         if by == [node.name, node.term] or late_ms > drift_ms:
             raise Violation(f"{node.name} grants a lease for epoch {epoch}, {late_ms} ms after it was left")

@@ -96,6 +96,7 @@ class HostCheckers:
         if host.reason == "a":  # V on the leader's clock, which drifts against this one
             drift = profile.drift_permille
             bound_us += profile.proof_trusted_ms * (1_000 + drift) * 1_000 // (1_000 - drift)
+            bound_us += self.fleet.hidden_us * (1_000 + drift) // 1_000
         if stale_us > bound_us:
             raise Violation(
                 f"I12: {agent.name} was superseded {stale_us // 1000} ms of its own clock ago and still shows "

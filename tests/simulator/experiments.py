@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from common.ids import MemberName
-from orchestrator.core import events as ev
 from orchestrator.core.reasons import Reason
 from orchestrator.core.record import Phase, Record
 from orchestrator.core.spec import STRICT, ClusterSpec, MemberSpec
@@ -313,9 +312,7 @@ def with_member(spec: ClusterSpec, changed: MemberSpec) -> ClusterSpec:
 
 
 def apply(fleet: Fleet, spec: ClusterSpec) -> None:
-    fleet.spec = spec
-    for node in fleet.nodes:
-        node.feed(ev.SpecLoaded(node.now, spec))
+    fleet.apply(spec)
 
 
 # R14

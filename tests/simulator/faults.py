@@ -26,6 +26,8 @@ _PLAIN: tuple[Fault, ...] = (
     plain.restart_agent,
     plain.isolate_primary,
     plain.switchover,
+    plain.k_is_changed,
+    plain.preferences_change,
     plain.late_orders,
     *host.PLAIN,
 )
@@ -58,6 +60,7 @@ _CONTROL: tuple[Fault, ...] = (
     control.leader_is_killed,
     control.leader_is_killed_in_a_failover,
     control.leader_stands_still,
+    control.leader_is_paused_with_its_clock,
     control.leader_stands_still_in_a_failover,
     control.leader_stands_still_in_a_rule_change,
     control.leader_is_cut_from_etcd,

@@ -28,6 +28,14 @@ def leader_stands_still(s: Scene) -> None:
     s.later(0, 2_000, s.lose_primary)
 
 
+def leader_is_paused_with_its_clock(s: Scene) -> None:
+    """A VM under it: when it goes on it takes its election, and its proof of it, for fresh."""
+    leader = s.leader
+    leader.pause()
+    s.later(500, 6_000, leader.resume)
+    s.later(0, 2_000, s.lose_primary)
+
+
 def leader_stands_still_in_a_failover(s: Scene) -> None:
     """Between reading and writing, or between writing and delivering; another one goes on meanwhile."""
     s.fleet.once(_leaving, lambda: s.later(0, 40, lambda: s.freeze(s.leader, 1_500, 7_000)))

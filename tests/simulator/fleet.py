@@ -149,11 +149,24 @@ class Fleet:
         self.names.down_until_us = self.names.slow_until_us = 0
         for node in self.nodes:
             node.fail_after_save = node.fail_in_dispatch = 0
+            node.resume()
             while node.frozen:
                 node.thaw()
             node.start()
 
+    def apply(self, spec: ClusterSpec) -> None:
+        """A person loads another file."""
+        self.spec = spec
+        for node in self.nodes:
+            if node.alive:
+                node.feed(ev.SpecLoaded(node.now, spec))
+
     # Control nodes
+
+    @property
+    def hidden_us(self) -> int:
+        """How much time control nodes know nothing of."""
+        return sum(node.hidden_us for node in self.nodes)
 
     @property
     def control(self) -> Control:

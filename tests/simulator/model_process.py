@@ -102,6 +102,9 @@ class Program(Process):
         self.alive = False
         self.own_clock = OwnClock(world)
         self.died_us = 0
+        self.hidden_us = 0
+        """So long it stood still together with its clock: it knows nothing of that time."""
+        self._hidden_since_us = 0
 
     def begin_process(self) -> None:
         self.boot += 1
@@ -116,6 +119,20 @@ class Program(Process):
     def freeze(self) -> None:
         if self.alive:
             super().freeze()
+
+    def pause(self) -> None:
+        """A VM is stopped with its clocks (a snapshot, a live migration that takes long)."""
+        self.freeze()
+        if not self._hidden_since_us:
+            self._hidden_since_us = self.world.now_us
+            self.own_clock.stand(still=True)
+
+    def resume(self) -> None:
+        if self._hidden_since_us:
+            self.hidden_us += self.world.now_us - self._hidden_since_us
+            self._hidden_since_us = 0
+            self.own_clock.stand(still=False)
+            self.thaw()
 
     @property
     def now(self) -> Instant:

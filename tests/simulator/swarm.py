@@ -104,13 +104,15 @@ def _run(fleet: Fleet, plan: Plan) -> None:
     if not world.run_until(world.now_us + 40_000_000, fleet.whole):
         raise Violation(f"the cluster was not born: {_reasons(fleet)}")
     Clients(fleet, plan.write_every_ms)
-    outages = Outages(fleet, plan)
+    outages, spec = Outages(fleet, plan), fleet.spec
     for number, one in enumerate(plan.rounds):
         world.note(f"round {number}")
         fleet.network.weather = _WEATHERS[plan.weather]
         outages.begin(one)
         lost = _faults(fleet, one)
         fleet.heal()
+        if fleet.spec != spec:
+            fleet.apply(spec)
         if not _whole_again(fleet, lost=lost):
             return
         outages.end()
