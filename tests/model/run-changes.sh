@@ -11,9 +11,10 @@ exhaustive) F="sym max=150000000 check=I7,I8,I11"
   run damage          $F M=3 E=3 N=4 crash=0 changes=0 damage=1 rule0=1bc rules=1b,1c,1a
   run alike           $F,alike M=3 E=4 N=4 start=2 crash=0 changes=0 rule0=1b rules=1b,1c,solo
   run alike-two       $F,alike M=2 E=4 N=4 crash=0 changes=0 rule0=1b
-  run damage-told     $F M=3 E=2 N=3 crash=1 changes=0 wipes=1 damage=1 rule0=2bc rnew=2
-  run damage-change   $F M=2 E=3 N=4 crash=1 changes=1 damage=1 rule0=1b
-  run handover        $F M=3 E=2 N=4 crash=1 changes=0 rule0=1bc rnew=2 handover
+  run damage-told     $F M=3 E=2 N=3 crash=0 changes=0 wipes=1 damage=1 rule0=2bc rnew=2
+  run damage-told-crash $F M=3 E=2 N=3 crash=1 changes=0 wipes=1 damage=1 rule0=2bc rnew=2
+  run damage-change   $F M=2 E=2 N=4 crash=1 changes=1 damage=1 rule0=1b
+  run handover        $F M=3 E=2 N=3 crash=1 changes=0 rule0=1bc rnew=2 handover
   run no-change-e3    $F M=3 E=3 N=4 crash=0 changes=0 rule0=1bc rnew=2
   run told-three      $F M=3 E=3 N=3 crash=0 changes=0 wipes=1 rule0=1bc rules=1b,1c,1a ;;
 mutate) F="max=40000000"
@@ -24,6 +25,7 @@ mutate) F="max=40000000"
   run R13-only-a-primary-s-mark-is-compared $F M=3 E=3 N=4 $S damage=1 mut=dmgcode
   run R8-damaged-primary-starts-in-place    $F M=2 E=2 N=4 crash=0 changes=0 damage=1 rule0=1b mut=dmgstart
   run R8-the-same-by-I1                     $F M=3 E=2 N=4 crash=0 changes=0 damage=1 rule0=1b rules=1b,1c nocheck=I4 mut=dmgstart
+  run R2-a-damaged-primary-that-forgot      $F M=3 E=2 N=3 crash=1 changes=0 wipes=1 damage=1 rule0=2bc rnew=2 mut=adoptdead
   run R4-alike-the-lower-bound-is-kept      $F M=3 E=4 N=4 start=2 crash=0 changes=0 rule0=1b rules=1b,1c,solo mut=mergelow
   run R4-the-same-by-comparison             $F M=3 E=4 N=4 start=2 crash=0 changes=0 rule0=1b rules=1b,1c,solo check=alike mut=mergelow
   run R4-other-rules-taken-for-alike        $F M=3 E=4 N=4 crash=0 changes=0 rule0=1b rules=1b,1c,solo mut=mergerules
@@ -31,11 +33,11 @@ mutate) F="max=40000000"
 old) # the mutations of run-combined.sh: still found?
   sed -n '/^mutate)/,/;;/p' run-combined.sh | sed 's/^mutate)//; s/;;.*//' > "$D/old.sh"; . "$D/old.sh" ;;
 walk) for s in 41 42; do
-  run four   M=4 E=5 N=11 crash=3 changes=3 wipes=2 damage=2 rule0=2bcd check=I7,I8,I11,alike handover walk=300000 seed=$s
-  run three  M=3 E=5 N=11 crash=2 changes=3 wipes=2 damage=2 check=I7,I8,I11,alike handover walk=300000 seed=$s; done ;;
+  run four   M=4 E=5 N=11 crash=3 changes=3 wipes=2 damage=2 rule0=2bcd check=I7,I8,I11,alike handover walk=100000 seed=$s
+  run three  M=3 E=5 N=11 crash=2 changes=3 wipes=2 damage=2 check=I7,I8,I11,alike handover walk=100000 seed=$s; done ;;
 liveness) SHOW=40
   run live          M=3 E=2 N=3 changes=0 crash=1 damage=1 wipes=1 rule0=1bc rules=1bc,1ac,1ab,1a,1b,1c heal=300 max=60000
-  L="M=3 E=1 N=2 changes=1 crash=0 wipes=2 forget=0 rule0=1b rules=1b,1bc,1c stuck heal=100 max=60000"
+  L="M=3 E=1 N=2 changes=1 crash=0 wipes=2 forget=0 rule0=1b rules=1b,1bc,1c,1a,1ab,1ac stuck heal=20 max=8000"
   run never-ends               $L
   run never-ends-epoch-is-kept $L mut=noleave ;;
 *) sed -n 2p "$0"; exit 2;; esac
