@@ -43,6 +43,8 @@ class Counterexample:
     """The mutant, or the planted fault, that takes the same rule away."""
     none: str = ""
     """Why there is nothing to run."""
+    story: str = ""
+    """The story that turns red with it; else there is a plan, or the mutant names a story itself."""
 
 
 def found() -> Iterator[tuple[str, str, str]]:
@@ -68,10 +70,11 @@ def counterexamples() -> tuple[Counterexample, ...]:
     return tuple(known.values())
 
 
-def red_with_it(name: str) -> tuple[str, ...]:
-    """The plans, and the story, that turn red with this mutant."""
-    named = tuple(f"{mutant.story}.story" for mutant in mutants() if mutant.name == name and mutant.story)
-    return tuple(path.name for path in sorted(FOLDER.glob("*.plan")) if red_with(path) == name) + named
+def turns_red(one: Counterexample) -> tuple[str, ...]:
+    """The plans and stories that turn red with its mutant."""
+    plans = tuple(path.name for path in sorted(FOLDER.glob("*.plan")) if red_with(path) == one.red)
+    named = (one.story, *(mutant.story for mutant in mutants() if mutant.name == one.red))
+    return (*plans, *dict.fromkeys(f"{story}.story" for story in named if story))
 
 
 def mistakes() -> Iterator[str]:
@@ -86,7 +89,9 @@ def mistakes() -> Iterator[str]:
             yield f"{one.file}/{one.name}: say with which mutant, or why with none"
         elif one.red and one.red not in there:
             yield f"{one.file}/{one.name}: there is no {one.red}"
-        elif one.red and not red_with_it(one.red):
+        elif one.story and not (_TESTS / "stories" / f"{one.story}.story").exists():
+            yield f"{one.file}/{one.name}: there is no story {one.story}"
+        elif one.red and not turns_red(one):
             yield f"{one.file}/{one.name}: python -m tests.mutants.plans --make {one.red}"
 
 
@@ -103,7 +108,7 @@ def page() -> str:
         )
         for one in all_of_them:
             if one.file == file:
-                plans = ", ".join(f"`{plan}`" for plan in red_with_it(one.red)) if one.red else one.none
+                plans = ", ".join(f"`{plan}`" for plan in turns_red(one)) if one.red else one.none
                 red = f"`{one.red}`" if one.red else ""
                 parts.append(f"| {one.name} | {one.violated} | {red} | {plans} |")
     return "\n".join(parts) + "\n"
