@@ -174,6 +174,10 @@ class ModelServer(Server):
     async def insert(self, row: int) -> Commit:
         return ModelCommit(self, row)
 
+    async def write_much(self) -> None:
+        for _ in range(40):
+            self.postgres.local_commit()
+
     async def rows(self) -> frozenset[int]:
         postgres = self.postgres
         if not postgres.running:

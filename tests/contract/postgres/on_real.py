@@ -149,6 +149,11 @@ class RealServer(Server):
         self._commits.append(RealCommit(self, connection, statement))
         return self._commits[-1]
 
+    async def write_much(self) -> None:
+        self.member.ask(
+            "set synchronous_commit = local; select pg_logical_emit_message(true, 'test', repeat('x', 400000))"
+        )
+
     async def rows(self) -> frozenset[int]:
         try:
             with self.member.connect(connect_timeout=5) as connection:

@@ -233,6 +233,10 @@ class Server(ABC):
     @abstractmethod
     async def insert(self, row: int) -> Commit: ...
 
+    @abstractmethod
+    async def write_much(self) -> None:
+        """So much WAL that no page image of a later commit outweighs it; no script looks for it."""
+
     async def has_inserted(self, row: int) -> None:
         commit = await self.insert(row)
         answer = await commit.outcome()

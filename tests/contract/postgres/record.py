@@ -32,7 +32,7 @@ _ELSEWHERE = """\
 | 15 | `promote_trigger_file` is written empty | a promotion is the agent's alone; the setting was removed in 16 |
 | 17, 18 | `sync_replication_slots` is off while nobody is followed; a seal ends a slotsync worker too | V9: it asks upstream |
 | 18 | `idle_replication_slot_timeout` is written as 0 | V15: it would invalidate the slot of a standby that is down |
-| all | minors below 15.13, 16.9, 17.5 are refused | V13: right after a start they acknowledged commits that no standby had |
+| all | minors below 15.13, 16.9, 17.5 are refused | V13: right after a start they may acknowledge commits that no standby has |
 
 Not compared, because the model has none of it: followers of a standby (E19), archives (E11, F6, F7), the slotsync
 worker and logical slots (V9, N), a torn or damaged end (V6, V7; `tests/adapters/postgres/test_sealing.py`), what

@@ -29,9 +29,9 @@ async def a_diverged_standby_is_counted_for_what_it_has_not(
     await a.has_inserted(1)
     assert await b.shows(1)
     await b.seal()
-    for row in range(2, 40):
-        await a.has_inserted(row)
-    assert await c.shows(39)
+    await a.write_much()
+    await a.has_inserted(2)
+    assert await c.shows(2)
     await a.kill()
     await b.promote()
     await b.put_in_force(f'ANY 1 ("{c.streams_as(2)}")')
