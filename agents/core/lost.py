@@ -50,4 +50,5 @@ def renewed(state: AgentState, incarnation: IncarnationId) -> AgentState:
         serving_rule=None,
         confirmation=None,
         flushed_mark=None,
+        missing_below_lsn=None,
     )

@@ -13,7 +13,7 @@ from agents.core.asking import Recipe
 from agents.core.claim import claim_directory
 from agents.core.lineage import is_damaged, misfit
 from agents.core.recipe_seal import acts_as_primary
-from agents.core.state import AgentState
+from agents.core.state import AgentState, flushed_as_primary
 from agents.core.steps import (
     Clone,
     EndReceivers,
@@ -113,10 +113,10 @@ def _end_position(state: AgentState, sight: Sight) -> Recipe[tuple[Position, boo
         if sight.postgres in (PostgresState.STARTING, PostgresState.DYING):
             yield from asking.stop()
     end = yield from asking.measure_end()
-    # A former primary that was not sealed since: a standby's log grows over the gap, and nobody would know of it.
-    mark = state.flushed_mark
-    flushed_lsn = mark.flushed_lsn if mark is not None and mark.epoch == state.serving_epoch else None
-    return Position(end.timeline, end.end_lsn), is_damaged(end, flushed_lsn)
+    # One that was not sealed since: its log would grow over the gap, and nobody would know of it.
+    known = (end.flushed_lsn, flushed_as_primary(state))
+    damaged = state.missing_below_lsn is not None or any(is_damaged(end, flushed) for flushed in known)
+    return Position(end.timeline, end.end_lsn), damaged
 
 
 def _attach(order: Follow, stream: Stream, sight: Sight) -> Recipe[None]:
@@ -189,5 +189,6 @@ def _go_on_as_another(state: AgentState, activity: str) -> Recipe[None]:
         serving_rule=None,
         confirmation=None,
         flushed_mark=None,
+        missing_below_lsn=None,
     )
     yield Tell(activity=activity)

@@ -12,11 +12,11 @@ from agents.core import asking
 from agents.core.asking import Recipe
 from agents.core.claim import claim_directory
 from agents.core.lineage import is_damaged
-from agents.core.state import AgentState
+from agents.core.state import AgentState, flushed_as_primary
 from agents.core.steps import Checkpoint, EndOfWal, EndReceivers, Sight, StepFailed, Tell, WriteSettings
 from common.assignment import Seal
 from common.facts import PostgresState, SealReport
-from common.lsn import Lsn
+from common.lsn import ZERO, Lsn
 from common.profile import Profile
 from common.rule import FENCE
 
@@ -69,9 +69,7 @@ def _seal_primary(state: AgentState, sight: Sight, order: Seal, profile: Profile
     state = yield from asking.store(promotion_signalled=False)
     yield WriteSettings(FENCE)
     end = yield from asking.measure_end()
-    mark = state.flushed_mark
-    flushed_lsn = mark.flushed_lsn if mark is not None and mark.epoch == state.serving_epoch else None
-    yield from _report(state, end, flushed_lsn, was_primary=True, clean=stopped.clean)
+    yield from _report(state, end, flushed_as_primary(state), was_primary=True, clean=stopped.clean)
 
 
 def _seal_standby(state: AgentState, sight: Sight) -> Recipe[None]:
@@ -95,17 +93,20 @@ def _report(
     was_primary: bool = False,
     clean: bool = False,
 ) -> Recipe[None]:
+    if state.missing_below_lsn is not None:
+        flushed_lsn = max(flushed_lsn or ZERO, state.missing_below_lsn)
+    damaged = state.missing_below_lsn is not None or is_damaged(end, flushed_lsn)
     report = SealReport(
         epoch=state.obeyed.epoch,
         incarnation=state.incarnation,
         timeline=end.timeline,
         end_lsn=end.end_lsn,
         flushed_lsn=flushed_lsn,
-        damaged=is_damaged(end, flushed_lsn),
+        damaged=damaged,
         was_primary=was_primary,
         clean=clean,
     )
-    yield from asking.store(seal=report)
+    yield from asking.store(seal=report, missing_below_lsn=flushed_lsn if damaged else None)
 
 
 def _stay_sealed(sight: Sight) -> Recipe[None]:

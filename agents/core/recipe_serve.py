@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from agents.core import asking
 from agents.core.asking import Recipe
-from agents.core.state import AgentState
+from agents.core.lineage import is_damaged
+from agents.core.state import AgentState, flushed_as_primary
 from agents.core.steps import (
     ConfirmRule,
     EndWalsender,
@@ -81,10 +82,24 @@ def _start(state: AgentState, order: Serve, profile: Profile, sight: Sight) -> R
             # Another member is about to take over, if one can: starting at once would only be in its way.
             yield Tell(activity="crashed; starts again in place unless it is replaced")
             yield Pause(profile.restart_in_place_after_ms)
+        yield from _is_whole(state)
     yield from asking.store(serving_rule=rule, serving_epoch=state.obeyed.epoch)
     yield WriteSettings(rule.synchronous_standby_names(state.obeyed.epoch))
     yield StartPrimary()
     return (yield from asking.look())
+
+
+def _is_whole(state: AgentState) -> Recipe[None]:
+    """R8: what was flushed must be there. PostgreSQL would start below it without a word, on the same timeline."""
+    flushed_lsn = flushed_as_primary(state)
+    if flushed_lsn is None:
+        return
+    end = yield from asking.measure_end()
+    if is_damaged(end, flushed_lsn):
+        raise StepFailed(
+            f"not started: its WAL ends at {end.end_lsn}, and {flushed_lsn} was flushed. The disk has lost what may "
+            "have been acknowledged: another member takes over, or a person decides"
+        )
 
 
 def _change_to(state: AgentState, rule: Rule) -> Recipe[Lsn]:

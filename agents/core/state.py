@@ -48,6 +48,9 @@ class AgentState(msgspec.Struct, frozen=True):
     confirmation: RuleConfirmation | None = None
     """R6 (4), for the version that it was made under."""
     flushed_mark: FlushedMark | None = None
+    missing_below_lsn: Lsn | None = None
+    """A seal of this incarnation found that WAL below this is missing, which was flushed; kept over restarts, after
+    which PostgreSQL does not tell any more (R1, R13)."""
     rebuilding: str = ""
     """`clone` or `rewind` while one is under way: a member in this state can't seal (R13)."""
     destroyed: Position | None = None
@@ -62,3 +65,9 @@ def first_state(cluster: ClusterName, member: MemberName, incarnation: Incarnati
     after the seal, on an id that the record allocated to somebody else. So the first seal or attach stops it.
     """
     return AgentState(cluster, member, incarnation, promotion_signalled=True)
+
+
+def flushed_as_primary(state: AgentState) -> Lsn | None:
+    """How far it had flushed, by the mark that it stored while it served its last epoch; None where it stored none."""
+    mark = state.flushed_mark
+    return mark.flushed_lsn if mark is not None and mark.epoch == state.serving_epoch else None

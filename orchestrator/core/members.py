@@ -99,13 +99,20 @@ def synced_with_spec(record: Record, spec: ClusterSpec) -> Change | None:
 
 
 def adoptions(record: Record, view: ClusterView) -> Iterator[Change]:
-    """An incarnation that speaks and that the record does not know gets the next number (R7, R13)."""
+    """An incarnation that speaks and that the record does not know gets the next number (R7, R13).
+
+    Not a primary that is down and waited for its voters: what R1 appends to `prior` must name the one that
+    acknowledged, and this one may miss some of that, with nobody left who knows (docs/decisions/damage-is-forgetting.md).
+    """
     for member in record.members:
         facts = view.member(member.name).facts
         if facts is None or facts.incarnation == member.incarnation:
             continue
         if record.system_identifier and facts.system_identifier not in ("", record.system_identifier):
             continue  # another cluster's data directory: shown in the status, never adopted
+        serves = record.phase is Phase.STABLE and member.name == record.primary
+        if serves and record.rule.waits and facts.postgres is not PostgresState.PRIMARY:
+            continue  # the epoch is left first
         # One that came anew may bear the name of one that left: it goes on above all numbers that left.
         number = 1 + (member.number or record.number_max)
         adopted = replace(

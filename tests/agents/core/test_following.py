@@ -26,7 +26,12 @@ _FORMER_PRIMARY = AgentState(
 _STOPPED = steps.Sight(PostgresState.STOPPED, "77", timeline=3, was_primary=True)
 
 
-def _performed(state: AgentState, end: steps.EndOfWal) -> tuple[list[str], AgentState]:
+_RUNNING = steps.Sight(PostgresState.STANDBY, "77", timeline=3)
+
+
+def _performed(
+    state: AgentState, end: steps.EndOfWal, sight: steps.Sight = _STOPPED
+) -> tuple[list[str], AgentState]:
     recipe, done = begin(state, DEFAULT), list[str]()
     outcome: object = None
     while True:
@@ -36,7 +41,7 @@ def _performed(state: AgentState, end: steps.EndOfWal) -> tuple[list[str], Agent
             return done, state
         done.append(type(step).__name__)
         answers: dict[type, object] = {
-            steps.Look: _STOPPED,
+            steps.Look: sight,
             steps.MeasureEnd: end,
             steps.StopPostgres: steps.StopOutcome(clean=False),
             steps.DrawIncarnation: _NEXT,
@@ -79,3 +84,21 @@ def test_a_former_primary_that_lost_what_it_had_flushed_goes_on_as_another_befor
 def test_a_torn_last_record_is_no_damage() -> None:
     done, _ = _performed(_FORMER_PRIMARY, steps.EndOfWal(3, Lsn(880), None, Lsn(960)))
     assert "StartStandby" in done
+
+
+_STANDBY = AgentState(_ORDER.cluster, _ORDER.member, _OURS, "77", _ORDER.version, _ORDER)
+
+
+def test_a_standby_whose_receiver_had_flushed_more_than_is_there_goes_on_as_another() -> None:
+    """PostgreSQL still tells how far it had flushed: streaming would hide the gap from the next seal."""
+    done, state = _performed(_STANDBY, steps.EndOfWal(3, Lsn(800), Lsn(900), None), _RUNNING)
+    assert "WriteMarker" in done
+    assert state.incarnation == _NEXT
+
+
+def test_damage_that_a_seal_found_is_known_over_a_restart_of_postgresql() -> None:
+    """After which nobody but the agent knows how far it had flushed."""
+    state = replace(_STANDBY, missing_below_lsn=Lsn(900))
+    done, state = _performed(state, steps.EndOfWal(3, Lsn(800), None, None))
+    assert "StartStandby" not in done
+    assert (state.incarnation, state.missing_below_lsn) == (_NEXT, None)

@@ -97,3 +97,10 @@ def test_a_member_whose_rebuild_was_cut_short_does_not_seal() -> None:
     done, state = _performed(replace(_STATE, rebuilding="clone"), _STREAMING)
     assert _kinds(done) == ["Tell"]
     assert state.seal is None
+
+
+def test_what_an_earlier_seal_found_missing_is_missing_for_this_one_too() -> None:
+    """PostgreSQL was started again since, and tells nothing of it (R1)."""
+    _, state = _performed(replace(_STATE, missing_below_lsn=Lsn(1_000)), _STREAMING)
+    assert state.seal is not None
+    assert (state.seal.damaged, state.seal.flushed_lsn) == (True, Lsn(1_000))
