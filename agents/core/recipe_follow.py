@@ -81,6 +81,7 @@ def follow(state: AgentState, assignment: Assignment, order: Follow) -> Recipe[N
         return
     position, damaged = yield from _end_position(state, sight)
     if damaged:
+        yield from asking.stop()  # it would tell the next one, too, how far this one had flushed
         yield from _go_on_as_another(state, "some of its WAL is lost: it goes on as a new incarnation")
         return
     why = misfit(position, order.timeline, order.history)

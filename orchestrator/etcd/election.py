@@ -112,7 +112,7 @@ class EtcdElection:
             raise LostLeadership("no term to prove")
         sent_at = self._clock.now()
         found = await self._client.get(self._key)
-        if found is None or found.create_revision != term.create_revision:
+        if not _is_ours(found, term):
             self._lose(term, "the election key is not ours any more")
         if self.term != term:
             raise LostLeadership(f"term {term.create_revision} is over")
@@ -195,7 +195,7 @@ class EtcdElection:
             self._vacant.set()
         else:
             self._vacant.clear()
-        if term is not None and (found is None or found.create_revision != term.create_revision):
+        if term is not None and not _is_ours(found, term):
             self._lose(term, "the election key is not ours any more")
         self._leadership.set(Leadership(self._term, None if found is None else _leader(found)))
 
@@ -307,6 +307,14 @@ class EtcdElection:
             raise
         except (NotDelivered, Refused) as error:
             log.warning("election.lease_not_given_back", error=str(error))
+
+
+def _is_ours(found: KeyValue | None, term: Term) -> bool:
+    """By the lease too: an etcd restored from a copy counts up again, and may give a revision twice."""
+    return found is not None and (found.create_revision, found.lease_id) == (
+        term.create_revision,
+        term.lease_id,
+    )
 
 
 def _leader(found: KeyValue) -> Leader:

@@ -137,15 +137,15 @@ class Election:
         self._node.timer(_PROVE_EVERY_US, lambda: self._prove(term))
         sent_at = self._node.now
 
-        def answered(found: int) -> None:
+        def answered(found: tuple[int, str]) -> None:
             if self.term != term:
                 return
-            if found != term:
+            if found != (term, self._node.name):
                 self._lose()
             elif self._node.now < self.safe_until:
                 self.proof_sent_at = max(sent_at, self.proof_sent_at or sent_at)
 
-        self._node.ask_etcd(lambda: self._etcd.term, answered)
+        self._node.ask_etcd(lambda: (self._etcd.term, self._etcd.holder), answered)
 
     def _lose(self) -> None:
         """Everybody is told at once; the others need not wait for the lease to run out."""

@@ -94,13 +94,13 @@ class Postgres(Streaming):
     def _started(self) -> None:
         if self.state is not PostgresState.STARTING:
             return
+        if self.damaged_from is not None and not self.full:
+            self.cut(self.damaged_from)  # recovery ends there without a word, of a primary too (E29)
+            self.damaged_from = None
         if self.full or self.refuses_to_start():
             self.world.count("starts that failed")
             self._gone(PostgresState.STOPPED)
             return
-        if self.damaged_from is not None:
-            self.cut(self.damaged_from)  # recovery ends there without a word, of a primary too (E29)
-            self.damaged_from = None
         self.flushed_upto = self.end
         self.loaded_rule = self.conf.rule
         self.waits = bool(self.conf.rule)
