@@ -8,6 +8,7 @@ from __future__ import annotations
 from common.facts import PostgresState
 from common.rule import RuleKind
 from orchestrator.core.record import Phase
+from tests.simulator.faults_host import damage_the_primary
 from tests.simulator.model_network import CONTROL
 from tests.simulator.model_parts import Conf
 from tests.simulator.model_postgres import Postgres
@@ -208,6 +209,25 @@ def solo_primary_vanishes(s: Scene) -> None:
     )
 
 
+def damaged_primary_cannot_be_replaced(s: Scene) -> None:
+    """R8, R13: its disk loses what it had flushed, and perhaps its agent forgot as well, while the leader hears no
+    voter: nobody may take over, and it must neither start again where it was nor count as itself afterwards. Some of
+    its voters are lost for longer than that, and they may be those who acknowledged."""
+    s.lasts(12_000)
+    for other in (s.one, *s.others):
+        s.cut(other, CONTROL, 5_000, 7_000)
+
+    def damage() -> None:
+        name = s.current_primary()
+        if not damage_the_primary(s) or s.dice.chance(500):
+            return
+        s.fleet.lose_state(name)
+        for other in s.others:
+            s.lose(other, 8_000, 11_000)
+
+    s.later(2_600, 3_200, damage)  # until then the leader counts them as answering
+
+
 def sealed_primary_loses_power(s: Scene) -> None:
     """R1: its postmaster is killed under load, so what it wrote last is in the page cache only; it is sealed with that
     as its end, and the power of its host is cut. What a seal says must still be there."""
@@ -281,6 +301,7 @@ def only_the_old_copy_is_heard(s: Scene, victim: str) -> None:
 
 
 AT_A_CLAUSE: tuple[Fault, ...] = (
+    damaged_primary_cannot_be_replaced,
     sealed_primary_loses_power,
     leader_loses_the_others_first,
     candidate_is_lost_when_nobody_else_is_heard,

@@ -302,21 +302,28 @@ def disk_is_damaged(s: Scene) -> None:
 
 def primary_s_disk_is_damaged(s: Scene) -> None:
     """Below what its agent has stored as flushed; then its postmaster dies, and it seals."""
-    agent = s.fleet.agents[s.primary]
+    damage_the_primary(s)
+
+
+def damage_the_primary(s: Scene) -> bool:
+    """Answers whether there was anything to damage. Its postmaster dies of it."""
+    name = s.current_primary()
+    agent = s.fleet.agents[name]
     server, mark = agent.postgres, agent.state.flushed_mark
     record = s.fleet.record()
     if record is None or not record.rule.waits or server.state is not PostgresState.PRIMARY or mark is None:
-        return
+        return False
     if mark.epoch != agent.state.serving_epoch or mark.flushed_lsn > server.flushed_end:
-        return
+        return False
     lowest = max(server.end_of_recovery, mark.flushed_lsn - 40 * 128)
     if lowest >= mark.flushed_lsn:
-        return
+        return False
     s.fleet.world.count("damaged disks")
-    s.lost.append(s.primary)  # it may be what a rule on its way to solo ends with (seed 500045, I5)
+    s.lost.append(name)  # it may be what a rule on its way to solo ends with (seed 500045, I5)
     server.damaged_from = lowest + s.dice.between(0, (mark.flushed_lsn - lowest) // 128 - 1) * 128
     server.lost_wal = True
-    s.fleet.kill_postmaster(s.primary)
+    s.fleet.kill_postmaster(name)
+    return True
 
 
 def data_directory_is_lost(s: Scene) -> None:

@@ -1,6 +1,6 @@
 # The candidate is lost inside its promotion, and nobody else is heard either: leaving its epoch would help nobody, so
-# that nothing is changed, and the status says who is missing.
-fleet priority=b:200
+# that nothing is changed, and the status says who is missing. (Seed: c must fall silent before b does.)
+fleet priority=b:200 seed=11
 when PROMOTING cut c control
 when PROMOTING lose candidate
 lose a

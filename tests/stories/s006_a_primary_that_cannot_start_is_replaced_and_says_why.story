@@ -16,7 +16,7 @@ show members
 epoch 2 SEALING of a; prior a of epoch 1 under ANY 1 (b, c)
 epoch 2 PROMOTING b under ANY 1 (c)
 epoch 2 STABLE under b
-members a stopped, b serving, c voter
+members a' stopped, b serving, c voter
 error of a: PostgreSQL does not start: its configuration file has an error
 writes are acknowledged
-members a voter, b serving, c voter
+members a' voter, b serving, c voter

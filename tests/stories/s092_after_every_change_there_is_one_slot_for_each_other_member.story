@@ -36,11 +36,11 @@ slots of a: b_2_e1, c_2_e1
 epoch 2 SEALING of a; prior a of epoch 1 under ANY 1 (b, c)
 epoch 2 PROMOTING b under ANY 1 (c)
 epoch 2 STABLE under b
-slots of b: a_1_e2, c_2_e2
-epoch 3 SEALING of b; prior b of epoch 2 under ANY 1 (a, c)
+slots of b: a_2_e2, c_2_e2
+epoch 3 SEALING of b; prior b of epoch 2 under ANY 1 (a', c)
 epoch 3 PROMOTING a under ANY 1 (c)
 epoch 3 STABLE under a
-members a serving, b' voter, c voter
+members a' serving, b' voter, c voter
 slots of a: b_3_e3, c_2_e3
 slots of a: c_2_e3
 members a serving, b voter, c' voter
