@@ -66,6 +66,9 @@ def follow(state: AgentState, assignment: Assignment, order: Follow) -> Recipe[N
                 "nothing was done: mount the right one, or empty it"
             )
             return
+        if state.system_identifier and sight.postgres is PostgresState.ABSENT:
+            yield from _directory_lost()
+            return
         if order.rebuild is None:
             yield Tell(rebuild_needed="there is no data directory yet")
             return
@@ -173,6 +176,23 @@ def _rebuild(
         yield Tell(activity=f"cloning from {order.upstream.member}")
         yield Clone(order.upstream)
     yield from _go_on_as_another(state, "rebuilt; waits for its incarnation to be adopted")
+
+
+def _directory_lost() -> Recipe[None]:
+    """Under a running agent; at its start agents/core/lost.py sees it (R7, R13)."""
+    incarnation = yield from asking.draw_incarnation()
+    yield from asking.store(
+        incarnation=incarnation,
+        system_identifier="",
+        seal=None,
+        promotion=None,
+        promotion_signalled=False,
+        serving_rule=None,
+        confirmation=None,
+        flushed_mark=None,
+        missing_below_lsn=None,
+    )
+    yield Tell(activity="the data directory was lost: it goes on as a new incarnation")
 
 
 def _go_on_as_another(state: AgentState, activity: str) -> Recipe[None]:

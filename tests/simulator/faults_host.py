@@ -333,7 +333,8 @@ def data_directory_is_lost(s: Scene) -> None:
         return
     s.fleet.world.count("data directories lost")
     s.fleet.lose_directory(name)
-    s.fleet.agents[name].host.kill_agent()
+    if s.dice.chance(500):  # else it is removed under a running agent
+        s.fleet.agents[name].host.kill_agent()
     s.lost.append(name)
     orders_of_its_former_self(s, name)
 

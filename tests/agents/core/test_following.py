@@ -102,3 +102,21 @@ def test_damage_that_a_seal_found_is_known_over_a_restart_of_postgresql() -> Non
     done, state = _performed(state, steps.EndOfWal(3, Lsn(800), None, None))
     assert "StartStandby" not in done
     assert (state.incarnation, state.missing_below_lsn) == (_NEXT, None)
+
+
+def test_a_directory_that_is_removed_under_a_running_agent_is_another_incarnation() -> None:
+    """What it promised is gone with it (R7)."""
+    done, state = _performed(
+        _STANDBY, steps.EndOfWal(3, Lsn(800), None, None), steps.Sight(PostgresState.ABSENT)
+    )
+    assert done == ["Look", "DrawIncarnation", "Store", "Tell"]
+    assert (state.incarnation, state.system_identifier) == (_NEXT, "")
+
+
+def test_a_newcomer_without_a_directory_waits_for_leave_to_clone() -> None:
+    newcomer = replace(_STANDBY, system_identifier="")
+    done, state = _performed(
+        newcomer, steps.EndOfWal(3, Lsn(800), None, None), steps.Sight(PostgresState.ABSENT)
+    )
+    assert done == ["Look", "Tell"]
+    assert state.incarnation == _OURS
