@@ -94,6 +94,7 @@ class Agent:
         async with self._instance:
             await self._renew_if_lost()
             self._keeper.measured(await self._instance.measure())
+            self._beats.measured()
             word = self._guard.first_word()
             if word is not None:
                 self._guard_said(word)
@@ -148,6 +149,7 @@ class Agent:
             self._measure_due.clear()
             generation = self._hands.generation
             self._keeper.measured(await self._instance.measure())
+            self._beats.measured()
             self._adopt_open_primary(generation)
             busy = self._clock.now() < self._busy_until
             profile = self._profile

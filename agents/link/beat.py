@@ -33,7 +33,7 @@ from common.datagram import (
     seal,
 )
 from common.profile import Profile
-from common.timebase import Instant
+from common.timebase import Instant, elapsed_ms
 
 log: Any = structlog.get_logger()
 
@@ -59,6 +59,7 @@ class Beats:
         self._bind = config.listen_address
         self._socket: socket.socket | None = None
         self._again = asyncio.Event()
+        self._measured_sent_at = Instant(0)
         self.counts: Counter[str] = Counter()
         self.udp_acknowledged_at: Instant | None = None
         """When the newest acknowledgement arrived by UDP."""
@@ -84,6 +85,19 @@ class Beats:
         self._send()
         self._again.set()
 
+    def measured(self) -> None:
+        """A standby's word about what it received is a witness's: it goes out as soon as it is known, once a period.
+
+        Measured and sent by two clocks of half a second each, it would be a second old at the worst, which is longer
+        than a silent primary is given; then one that only we don't hear would be replaced.
+        """
+        every_ms = self._profile().beat_standby_every_ms
+        now = self._clock.now()
+        if self._keeper.is_primary or elapsed_ms(since=self._measured_sent_at, now=now) < every_ms * 4 // 5:
+            return
+        self._measured_sent_at = now
+        self.send_now()
+
     def next_beat(self) -> BeatFrame:
         """For the stream, where UDP is filtered; numbered like the others."""
         return self._keeper.beat(self._next_header())
@@ -93,9 +107,9 @@ class Beats:
         while True:
             self._again.clear()
             profile = self._profile()
-            every_ms = (
-                profile.beat_primary_every_ms if self._keeper.is_primary else profile.beat_standby_every_ms
-            )
+            every_ms = profile.beat_primary_every_ms
+            if not self._keeper.is_primary:
+                every_ms = profile.beat_standby_every_ms * 6 // 5  # mostly `measured` comes before
             try:
                 async with asyncio.timeout(every_ms / 1000):
                     await self._again.wait()  # one was sent meanwhile: the period begins anew

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from agents.config import AgentConfig, load
 from agents.core.state import AgentState
@@ -97,6 +98,22 @@ async def test_every_control_node_hears_every_beat_and_news_at_once(links: Links
     for leader in links.leaders:
         await leader.until_beat(lambda b: b.flags.postmaster_alive)
     assert loop.time() - begun_at < 0.1  # the period of a standby is 500 ms
+
+
+async def test_what_a_standby_received_goes_out_when_it_was_measured_and_once_a_period(links: Links) -> None:
+    """Else a witness's word is a second old at the worst, and a primary that only we don't hear is replaced."""
+    for leader in links.leaders:
+        await leader.until_beat(lambda b: True)
+    standby = PartialFacts(postgres=PostgresState.STANDBY, postmaster_alive=True, receiver_alive=True)
+    links.keeper.measured(standby)
+    before = links.beats.counts["sent"]
+    links.keeper.measured(structs.replace(standby, received_age_ms=7))
+    links.beats.measured()
+    assert links.beats.counts["sent"] == before + len(links.leaders)
+    links.beats.measured()
+    assert links.beats.counts["sent"] == before + len(links.leaders)
+    for leader in links.leaders:
+        await leader.until_beat(lambda b: b.received_age_ms is not None and b.received_age_ms >= 7)
 
 
 async def test_when_another_one_leads_the_stream_goes_there_at_once(links: Links) -> None:
