@@ -30,6 +30,7 @@ class Diagnosis(StrEnum):
     CRASHED = "PrimaryCrashed"
     HOST_LOST = "PrimaryHostLost"
     CANT_WRITE = "PrimaryCantWrite"
+    OUT_OF_TOUCH = "PrimaryOutOfTouch"
     REBUILT = "PrimaryRebuilt"
     AGENT_LOST = "AgentLost"
     CONTROL_PATH_CUT = "ControlPathCut"
@@ -37,7 +38,15 @@ class Diagnosis(StrEnum):
     QUORUM_AT_RISK = "QuorumAtRisk"
 
 
-FAILS_OVER = frozenset({Diagnosis.CRASHED, Diagnosis.HOST_LOST, Diagnosis.CANT_WRITE, Diagnosis.REBUILT})
+FAILS_OVER = frozenset(
+    {
+        Diagnosis.CRASHED,
+        Diagnosis.HOST_LOST,
+        Diagnosis.CANT_WRITE,
+        Diagnosis.OUT_OF_TOUCH,
+        Diagnosis.REBUILT,
+    }
+)
 """The diagnoses that leave the epoch, where R1's condition is met."""
 
 _START_PATIENCE_MS = 10_000
@@ -180,10 +189,26 @@ def _speaking(
         text = f"no commit was flushed for {stalled_ms} ms, the limit is {profile.stalled_after_ms} ms"
         return Finding(Diagnosis.CANT_WRITE, (Because(Reason.PRIMARY_CANT_WRITE, name, text),))
     if facts.write_state is WriteState.WAITING:
+        silent_ms = _out_of_touch_ms(seen, view, now)
+        waiting_ms = facts.write_age_ms
+        if waiting_ms is not None and min(silent_ms, waiting_ms) >= profile.voter_lost_ms:
+            text = (
+                f"commits wait for {waiting_ms} ms, and for {silent_ms} ms no report came, though its beats do: "
+                "neither its voters nor an order reach it"
+            )
+            return Finding(Diagnosis.OUT_OF_TOUCH, (Because(Reason.PRIMARY_OUT_OF_TOUCH, name, text),))
         text = f"commits wait for voters ({record.rule})"
         return Finding(Diagnosis.QUORUM_AT_RISK, (Because(Reason.PRIMARY_HEALTHY, name, text),))
     reason = Reason.PRIMARY_LATE if live is Liveness.LATE else Reason.PRIMARY_HEALTHY
     return Finding(Diagnosis.HEALTHY, (Because(reason, name),))
+
+
+def _out_of_touch_ms(seen: MemberView, view: ClusterView, now: Instant) -> int:
+    """Since its last whole report, which takes the way of our orders (TCP); from when this node leads, at the most."""
+    if view.leading is None:
+        return 0
+    since = view.leading.since if seen.facts_at is None else max(seen.facts_at, view.leading.since)
+    return elapsed_ms(since=since, now=now)
 
 
 def _stalled_ms(seen: MemberView, now: Instant) -> int | None:

@@ -58,7 +58,8 @@ def stable(record: Record, view: ClusterView, spec: ClusterSpec, now: Instant, p
 
 
 def _fail_over(record: Record, view: ClusterView, now: Instant, profile: Profile, finding: Finding) -> Move:
-    within = reach(record, view, now, profile)
+    deaf = record.primary if finding.diagnosis is Diagnosis.OUT_OF_TOUCH else None
+    within = reach(record, view, now, profile, deaf=deaf)
     if within.why_not:
         return _keep_asking(record, view, now, profile, finding, within.why_not)
     cause = finding.because[0]

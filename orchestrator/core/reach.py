@@ -63,9 +63,17 @@ def reported_position(seen: MemberView) -> Position | None:
 
 
 def reach(
-    record: Record, view: ClusterView, now: Instant, profile: Profile, *, to: MemberName | None = None
+    record: Record,
+    view: ClusterView,
+    now: Instant,
+    profile: Profile,
+    *,
+    to: MemberName | None = None,
+    deaf: MemberName | None = None,
 ) -> Reach:
-    """`to`: only this member will do as the candidate (a switchover)."""
+    """`to`: only this member will do as the candidate (a switchover). `deaf`: it speaks, and hears no order."""
+    if deaf is not None:
+        view = view.with_member(msgspec.structs.replace(view.member(deaf), facts=None))
     expected: dict[Voter, SealReport] = {}
     for member in record.members:
         seen = view.member(member.name)

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from common.assignment import Version
 from common.facts import Facts, PostgresState, WriteState
 from common.ids import MemberName
-from common.timebase import after_ms
+from common.timebase import after_ms, before_ms
 from orchestrator.core.decide import decide
 from orchestrator.core.diagnose import Diagnosis, diagnose
 from orchestrator.core.events import FactsHeard
@@ -73,3 +73,49 @@ def test_a_commit_that_was_flushed_meanwhile_ends_the_stall() -> None:
         (LIMIT, WriteState.STALLED, None),
     ]
     assert _after(*reports, now_ms=LIMIT) is Diagnosis.HEALTHY
+
+
+_LOST_MS = POLICY.voter_lost_ms
+
+
+def _waiting(*, reported_ms_ago: int | None, waits_ms: int = _LOST_MS) -> ClusterView:
+    """Its beats come; its last whole report, which takes the way of our orders, is so old."""
+    a = heard("a", postgres=PostgresState.PRIMARY, write_state=WriteState.WAITING, write_age_ms=waits_ms)
+    at = None if reported_ms_ago is None else before_ms(NOW, reported_ms_ago)
+    seen = view(replace(a, facts_at=at), heard("b"), heard("c"))
+    assert seen.leading is not None
+    return replace(seen, leading=replace(seen.leading, since=before_ms(NOW, 60_000)))
+
+
+@pytest.mark.parametrize(
+    "reported_ms_ago", [pytest.param(_LOST_MS, id="old"), pytest.param(None, id="never")]
+)
+def test_a_primary_whose_commits_wait_and_whom_no_order_reaches_is_replaced(
+    reported_ms_ago: int | None,
+) -> None:
+    """TCP around it is filtered, UDP is not: the rule can't change, because it would have to confirm that."""
+    decided = decide(_waiting(reported_ms_ago=reported_ms_ago), NOW)
+    assert decided.reasons[0].reason is Reason.PRIMARY_OUT_OF_TOUCH
+    assert decided.record is not None
+    assert decided.record.phase is Phase.SEALING
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        pytest.param(_waiting(reported_ms_ago=_LOST_MS - 1), id="orders_reach_it"),
+        pytest.param(_waiting(reported_ms_ago=_LOST_MS, waits_ms=_LOST_MS - 1), id="commits_went_through"),
+    ],
+)
+def test_commits_that_wait_are_the_voters_business_as_long_as_orders_reach_the_primary(
+    seen: ClusterView,
+) -> None:
+    assert diagnose(record(), seen, NOW, POLICY).diagnosis is Diagnosis.QUORUM_AT_RISK
+
+
+def test_nobody_seals_because_of_a_deaf_primary_who_alone_could_be_sealed() -> None:
+    """It speaks, but it would not hear the order: only the others count."""
+    seen = _waiting(reported_ms_ago=_LOST_MS)
+    alone = replace(seen, members={MemberName("a"): seen.members[MemberName("a")]})
+    decided = decide(alone, NOW)
+    assert decided.record is None
