@@ -15,7 +15,7 @@ from typing import Any
 
 from deploy.bench.breakdown import moments_us, parts_ms
 from deploy.bench.verdict import outage_around
-from deploy.lab.faults import Fault, now_us
+from deploy.lab.fault import Fault, now_us
 from deploy.lab.lab import LabFailed
 from deploy.lab.witnessed import Status, Witnessed
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from deploy.bench.verdict import all_gaps
-from deploy.lab.faults import now_us
+from deploy.lab.fault import now_us
 from deploy.lab.fleet import CLIENT_HOST
 from deploy.lab.witnessed import Status, Witnessed
 

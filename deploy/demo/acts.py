@@ -10,7 +10,8 @@ from rich.table import Table
 
 from deploy.bench.verdict import judge, outage_around
 from deploy.demo.screen import Screen
-from deploy.lab.faults import NO_NETWORK_CUT, Fault, now_us
+from deploy.lab.fault import Fault, now_us
+from deploy.lab.faults import NO_NETWORK_CUT
 from deploy.lab.witnessed import Witnessed
 
 _WHOLE_WITHIN_S = 90.0

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,11 +85,14 @@ class Files:
     def user_of(self, host: Host) -> User:
         return self.programs.postgres_user if host.member else self.programs.control_user
 
-    def write_all(self, *, tsig: Tsig | None) -> None:
+    def write_all(self, *, tsig: Tsig | None, give_disk: Callable[[Host], None] | None = None) -> None:
+        """`give_disk` is called for each member whose folder was made, before anything is written there."""
         for folder in (self.folder / "hosts", self.folder / "s", self.logs, self.people):
             folder.mkdir(mode=0o755)
         for host in self.plan.hosts:
             self._folder_of(self.host_folder(host), self.user_of(host))
+            if host.member and give_disk is not None:
+                give_disk(host)
             if host.control:
                 self._write_control(host, tsig)
             if host.member:
@@ -216,7 +220,7 @@ class Files:
                 "address": host.address,
                 "port": self.plan.ports.postgres,
                 "owner": owner,
-                "site": "lab",
+                "site": host.site,
                 "priority": 100,
                 "nofailover": name in cluster.nofailover,
             }

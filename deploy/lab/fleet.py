@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 CLIENT_HOST = "client"
+ONE_SITE = "lab"
+# PostgreSQL's first files and a few segments of WAL.
+SMALLEST_DISK_MIB = 128
 NAME_SERVER_HOST = "ns1"
 MEMBER_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -61,6 +64,14 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True)
+class Site:
+    """Hosts by name, such as `control1` or `shop-a`; a host that no site names is in the site `lab`."""
+
+    name: str
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """What is asked for. `mistakes` says why it can't be had."""
 
@@ -70,12 +81,24 @@ class Fleet:
     etcd_count: int = 3
     clusters: tuple[Cluster, ...] = (Cluster("shop"),)
     name_server: NameServer = NameServer.BIND
+    client_count: int = 1
+    """The first is `client`, the others are `client2` and so on."""
+    sites: tuple[Site, ...] = ()
+    disk_mib: int | None = None
+    """A disk of its own for each member (needs root), which can be filled and stalled; None: plain folders."""
 
     def mistakes(self) -> Iterator[str]:
         if not 1 <= self.control_count <= 9:
             yield f"control_count is {self.control_count}: have 1 to 9"
         if self.etcd_count not in {1, 3}:
             yield f"etcd_count is {self.etcd_count}: have 1 or 3"
+        if not 1 <= self.client_count <= 9:
+            yield f"client_count is {self.client_count}: have 1 to 9"
+        if self.disk_mib is not None and self.disk_mib < SMALLEST_DISK_MIB:
+            yield f"disk_mib is {self.disk_mib}: have {SMALLEST_DISK_MIB} or more"
+        named = [host for site in self.sites for host in site.hosts]
+        if len(set(named)) != len(named):
+            yield "a host is named by two sites"
         if not self.zone.endswith("."):
             yield f"zone is {self.zone!r}: end it with a dot"
         names = [cluster.name for cluster in self.clusters]
@@ -104,6 +127,7 @@ class Host:
     cluster: str | None = None
     member: str | None = None
     name_server: bool = False
+    site: str = ONE_SITE
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +147,9 @@ class Plan:
 
     def member_host(self, cluster: str, member: str) -> Host:
         return self.host(f"{cluster}-{member}")
+
+    def site(self, name: str) -> tuple[Host, ...]:
+        return tuple(host for host in self.hosts if host.site == name)
 
     @property
     def control_hosts(self) -> tuple[Host, ...]:
@@ -176,7 +203,8 @@ def plan_of(fleet: Fleet, wiring: Wiring, *, loopback_net: int = 77) -> Plan:
         # BIND listens only on addresses that an interface has: on loopback that is 127.0.0.1 alone.
         address = f"{prefix}.2.1" if wiring is Wiring.NAMESPACES else "127.0.0.1"
         hosts.append(Host(NAME_SERVER_HOST, address, name_server=True))
-    hosts.append(Host(CLIENT_HOST, f"{prefix}.5.1"))
+    for number in range(1, fleet.client_count + 1):
+        hosts.append(Host(CLIENT_HOST if number == 1 else f"{CLIENT_HOST}{number}", f"{prefix}.5.{number}"))
     for index, cluster in enumerate(fleet.clusters):
         hosts += [
             Host(
@@ -188,4 +216,12 @@ def plan_of(fleet: Fleet, wiring: Wiring, *, loopback_net: int = 77) -> Plan:
             for number, member in enumerate(cluster.members, start=1)
         ]
     ports = Ports() if wiring is Wiring.NAMESPACES else _loopback_ports(loopback_net)
-    return Plan(fleet, wiring, ports, tuple(hosts))
+    return Plan(fleet, wiring, ports, _with_sites(fleet, hosts))
+
+
+def _with_sites(fleet: Fleet, hosts: list[Host]) -> tuple[Host, ...]:
+    site_of = {host: site.name for site in fleet.sites for host in site.hosts}
+    unknown = sorted(set(site_of) - {host.name for host in hosts})
+    if unknown:
+        raise ValueError(f"a site names hosts that are not there: {', '.join(unknown)}")
+    return tuple(replace(host, site=site_of.get(host.name, ONE_SITE)) for host in hosts)

@@ -9,6 +9,7 @@ What lives here: the order in which things start and end. The parts are next doo
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import socket
@@ -23,11 +24,13 @@ from types import FrameType, TracebackType
 from typing import Self
 
 from deploy.lab import bind
+from deploy.lab.disks import Disks
 from deploy.lab.etcd import etcd_command, etcd_health_command
 from deploy.lab.faults import Faults
 from deploy.lab.files import Files, Tsig
 from deploy.lab.fleet import CLIENT_HOST, NAME_SERVER_HOST, Fleet, Host, NameServer, Plan, Wiring, plan_of
 from deploy.lab.loopback import LoopbackNetwork, claim_net
+from deploy.lab.mounts import thaw_below, unmount_below
 from deploy.lab.namespaces import NamespaceNetwork, can_have_namespaces
 from deploy.lab.network import Network
 from deploy.lab.programs import Programs, User
@@ -234,12 +237,14 @@ class Lab:
             if hasattr(self, "supervisor"):
                 self.supervisor.abandon_all()
             if hasattr(self, "folder"):
+                thaw_below(self.folder)
                 end_processes(self.run, [self.folder])
             if hasattr(self, "supervisor"):
                 self.supervisor.wait_all(5.0)
             if hasattr(self, "network"):
                 self.network.remove()
             if hasattr(self, "folder"):
+                unmount_below(self.folder)
                 if self._keep:
                     (self.folder / KEEP_MARK).touch()
                 else:
@@ -273,8 +278,9 @@ class Lab:
         self.network.build()
         self.files = Files(self.folder, self.plan, self.programs)
         self.supervisor = Supervisor(self.run, self.network, self.files.logs)
-        self.faults = Faults(self.files, self.network, self.supervisor)
-        self.files.write_all(tsig=self._tsig())
+        disks = Disks(self.files, self._fleet.disk_mib)
+        self.faults = Faults(self.files, self.network, self.supervisor, disks)
+        self.files.write_all(tsig=self._tsig(), give_disk=disks.give)
 
     def _settle_on_parts(self) -> None:
         """What the fleet asks for and this machine lacks is replaced, and said."""
@@ -285,6 +291,9 @@ class Lab:
         if self._fleet.name_server is NameServer.BIND and self.programs.named is None:
             self.warnings.append("no BIND (named) found: the control nodes' own answerer is the name server")
             self._fleet = replace(self._fleet, name_server=NameServer.ANSWERER)
+        if self._fleet.disk_mib is not None and os.geteuid() != 0:
+            self.warnings.append("disks of their own for the members need root: they have plain folders")
+            self._fleet = replace(self._fleet, disk_mib=None)
 
     def _bind_files(self) -> bind.BindFiles:
         """Written once; later calls find the same key again."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
+from deploy.lab.filters import Drop
 from deploy.lab.fleet import Host, Plan
 from deploy.lab.processes import HOST_VARIABLE, RUN_VARIABLE, Marks
 from deploy.lab.run_folder import RunId
@@ -47,6 +49,15 @@ class LoopbackNetwork:
 
     def heal(self, host: Host) -> None:
         """Nothing was cut."""
+
+    def filter(self, drops: Iterable[Drop]) -> None:
+        """Not possible here."""
+
+    def delay(self, host: Host, delay_ms: int) -> None:
+        """Not possible here."""
+
+    def straighten(self, host: Host) -> None:
+        """Nothing was delayed."""
 
     def forget(self, host: Host) -> None:
         """The kernel shares its sockets among all hosts here."""

@@ -11,11 +11,13 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from deploy.lab.filters import CHAIN, TABLE, Drop, nft_rules
 from deploy.lab.fleet import Host, Plan
-from deploy.lab.processes import Marks
+from deploy.lab.processes import RUN_VARIABLE, Marks
 from deploy.lab.run_folder import RunId
 
 NAMESPACES = Path("/run/netns")
@@ -30,6 +32,7 @@ class NamespaceNetwork:
         self._plan = plan
         self._run = run
         self._port = {host.name: f"p{index}" for index, host in enumerate(plan.hosts)}
+        self._slow_cables: dict[str, subprocess.Popen[bytes]] = {}
 
     def build(self) -> None:
         _ip("netns add " + self._name(SWITCH))
@@ -41,6 +44,9 @@ class NamespaceNetwork:
         _nft(_counting_rules(self._port.values()), inside=self._name(SWITCH))
 
     def remove(self) -> None:
+        for cable in self._slow_cables.values():
+            cable.kill()
+            cable.communicate()
         remove_namespaces_of(self._run)
 
     def entering(self, host: Host, *, uid: int, gid: int) -> list[str]:
@@ -63,7 +69,50 @@ class NamespaceNetwork:
     def heal(self, host: Host) -> None:
         _ip(f"link set {self._port[host.name]} up", inside=self._name(SWITCH))
 
+    def filter(self, drops: Iterable[Drop]) -> None:
+        _nft(nft_rules(drops, self._port), inside=self._name(SWITCH))
+
+    def delay(self, host: Host, delay_ms: int) -> None:
+        """The host's own end keeps its address; only where its cable meets the switch something is put between."""
+        self.straighten(host)
+        port, switch = self._port[host.name], self._name(SWITCH)
+        away, far = f"q{port}", f"r{port}"
+        _ip(
+            f"link set {port} down\nlink set {port} nomaster\nlink set {port} name {away}\nlink set {away} up\n"
+            f"link add {port} type veth peer name {far}\nlink set {far} up\n"
+            f"link set {port} master br0 up",
+            inside=switch,
+        )
+        command = [sys.executable, "-m", "deploy.lab.slow_cable", away, far, "--delay-ms", str(delay_ms)]
+        cable = subprocess.Popen(
+            ["nsenter", f"--net={NAMESPACES / switch}", "--", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=Path(__file__).resolve().parents[2],
+            env={RUN_VARIABLE: str(self._run), "PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
+            start_new_session=True,
+        )
+        self._slow_cables[host.name] = cable
+        assert cable.stdout is not None
+        if cable.stdout.readline() != b"carrying\n":
+            raise RuntimeError(f"the slow cable of {host.name} did not start")
+
+    def straighten(self, host: Host) -> None:
+        cable = self._slow_cables.pop(host.name, None)
+        if cable is None:
+            return
+        cable.kill()
+        cable.communicate()
+        port = self._port[host.name]
+        _ip(
+            f"link del {port}\nlink set q{port} down\nlink set q{port} name {port}\n"
+            f"link set {port} master br0 up",
+            inside=self._name(SWITCH),
+        )
+
     def forget(self, host: Host) -> None:
+        self.straighten(host)
         _ip(f"link del {self._port[host.name]}", inside=self._name(SWITCH))
         _ip(f"netns del {self._name(host.name)}")
 
@@ -140,7 +189,7 @@ def _inode(namespace: str) -> int | None:
 
 
 def _counting_rules(ports: Iterable[str]) -> str:
-    lines = ["table bridge lab {"]
+    lines = [f"table bridge {TABLE} {{"]
     lines += [f"  counter ends_{port} {{ }}" for port in ports]
     lines += ["  chain seen {", "    type filter hook prerouting priority 0; policy accept;"]
     lines += [
@@ -148,6 +197,7 @@ def _counting_rules(ports: Iterable[str]) -> str:
         f" tcp flags & (fin | rst) != 0 counter name ends_{port}"
         for port in ports
     ]
+    lines += ["  }", f"  chain {CHAIN} {{", "    type filter hook forward priority 0; policy accept;"]
     return "\n".join([*lines, "  }", "}", ""])
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
+from deploy.lab.filters import Drop
 from deploy.lab.fleet import Host
 from deploy.lab.processes import Marks
 
@@ -27,6 +29,18 @@ class Network(Protocol):
         ...
 
     def heal(self, host: Host) -> None: ...
+
+    def filter(self, drops: Iterable[Drop]) -> None:
+        """From now on exactly these packets are dropped; none with an empty list."""
+        ...
+
+    def delay(self, host: Host, delay_ms: int) -> None:
+        """From now on everything that leaves or reaches the host takes that much longer."""
+        ...
+
+    def straighten(self, host: Host) -> None:
+        """No delay any more."""
+        ...
 
     def forget(self, host: Host) -> None:
         """Drop what the kernel still knows of a dead host, its sockets first of all."""

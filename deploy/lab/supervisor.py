@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deploy.lab.fleet import Host
@@ -38,6 +38,12 @@ class Daemon:
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     restarts: bool = True
+    clock_shift_s: int = 0
+    """CLOCK_MONOTONIC and CLOCK_BOOTTIME of the process are ahead by so much: a time namespace, whose offset is
+    fixed from its start on. CLOCK_REALTIME has none, and a clock can't jump while the process runs."""
+
+    def with_clock(self, shift_s: int) -> Daemon:
+        return replace(self, clock_shift_s=shift_s)
 
 
 class Supervisor:
@@ -99,6 +105,9 @@ class Supervisor:
             HOST_VARIABLE: daemon.host.name,
         }
         entering = self._network.entering(daemon.host, uid=daemon.user.uid, gid=daemon.user.gid)
+        if daemon.clock_shift_s:
+            shift = str(daemon.clock_shift_s)
+            entering = ["unshare", "--time", "--monotonic", shift, "--boottime", shift, "--", *entering]
         return subprocess.Popen(
             [*entering, *daemon.command],
             env=environment,

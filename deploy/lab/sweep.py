@@ -1,4 +1,4 @@
-"""Removes what a dead run has left behind: processes, namespaces, shared memory, folders.
+"""Removes what a dead run has left behind: processes, namespaces, shared memory, mounted disks, folders.
 
 Two callers: every lab, before it starts, for all runs whose owner is dead; and the janitor, a small process
 beside each lab, which wakes up when its owner's end of a pipe closes. So even a lab that was killed by
@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from deploy.lab import processes
+from deploy.lab.mounts import thaw_below, unmount_below
 from deploy.lab.namespaces import NAMESPACES, inodes_of, remove_namespaces_of, runs_with_namespaces
 from deploy.lab.processes import RUN_VARIABLE, Marks
 from deploy.lab.run_folder import KEEP_MARK, RunId, folders_of_runs, remove_folder
@@ -36,10 +37,13 @@ def sweep_dead_runs() -> list[RunId]:
 
 def sweep(run: RunId) -> None:
     folders = [folder for found, folder in folders_of_runs() if found == run]
+    for folder in folders:
+        thaw_below(folder)
     end_processes(run, folders)
     if NAMESPACES.is_dir():
         remove_namespaces_of(run)
     for folder in folders:
+        unmount_below(folder)
         if not (folder / KEEP_MARK).exists():
             remove_folder(folder)
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from deploy.lab.faults import now_us
+from deploy.lab.fault import now_us
 from deploy.lab.fleet import CLIENT_HOST, Fleet
 from deploy.lab.lab import Lab, LabFailed
 from deploy.lab.programs import Programs

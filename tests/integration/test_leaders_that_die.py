@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from deploy.lab.faults import now_us
+from deploy.lab.fault import now_us
 from deploy.lab.fleet import CLIENT_HOST
 from deploy.lab.witnessed import Witnessed
 from orchestrator.shell.failpoints import EXIT_CODE, VARIABLE

@@ -16,7 +16,7 @@ from common.assignment import Version
 from common.datagram import BeatFrame, Flags, Header, member_id, member_key, seal
 from common.ids import IncarnationId
 from common.lsn import ZERO
-from deploy.lab.faults import now_us
+from deploy.lab.fault import now_us
 from deploy.lab.fleet import CLIENT_HOST, Host
 from deploy.lab.witnessed import Witnessed
 from tests.integration.fleets import (

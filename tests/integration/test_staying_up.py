@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from deploy.lab.faults import now_us
+from deploy.lab.fault import now_us
 from deploy.lab.witnessed import Witnessed
 from tests.integration.fleets import (
     SMALL,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.lab.faults import now_us
+from deploy.lab.fault import now_us
 from deploy.lab.fleet import Fleet
 from deploy.lab.witnessed import Witnessed
 from tests.integration.fleets import (

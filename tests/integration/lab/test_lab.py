@@ -121,9 +121,9 @@ def test_killing_before_cutting_would_be_seen_by_the_counter(cut_lab: Lab) -> No
 
 def test_an_isolated_host_lives_and_is_reached_again_after_healing(cut_lab: Lab) -> None:
     talking, listening = talk_to(cut_lab, "shop-a", "client")
-    cut_lab.faults.isolate("shop-a")
+    cut_lab.faults.links.isolate("shop-a")
     assert talking.poll() is None
-    cut_lab.faults.heal("shop-a")
+    cut_lab.faults.links.heal("shop-a")
     talking.kill()
     assert listening.stdout is not None
     assert listening.stdout.readline() == b"goodbye\n"  # arrives, as the link is up again

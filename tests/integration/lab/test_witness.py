@@ -18,7 +18,7 @@ import pytest
 from deploy.bench.plain import PlainServer, wait_for
 from deploy.bench.second_writer import CREATE_TABLE, judge_pollers, read_pollers
 from deploy.bench.verdict import Journal, judge, read_journal
-from deploy.lab.faults import now_us
+from deploy.lab.fault import now_us
 from tests.integration.lab.dns_stub import DnsStub
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
