@@ -5,8 +5,8 @@ SETUP := sh deploy/setup/bootstrap.sh
 DEV := $(SETUP) dev
 HERE := $(SETUP) --here dev
 
-.PHONY: help setup demo test lint types unit stories sim adapters integration bench bench-sim soak soak-sim test-broken \
-	test-majors mutants locks protos format
+.PHONY: help setup demo test lint types unit stories sim adapters integration bench bench-sim chaos soak soak-sim \
+	test-broken test-majors mutants locks protos format
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ bench-sim: ## how many counted failovers the simulator lives through in a second
 
 soak-sim: ## the simulator for hours on all cores, failing seeds kept in a file (HOURS=n, 1 by default)
 	@$(DEV) python -m tests.simulator --soak --hours $(or $(HOURS),1) $(ARGS)
+
+chaos: ## real faults on real parts, each with its verdict (ARGS="--only NAME", ARGS=--list); at most 30 minutes
+	@$(DEV) python -m tests.chaos $(ARGS)
 
 soak: ## faults for hours on real parts
 	@if [ -e tests/soak.py ] || [ -d tests/soak ]; then $(DEV) python -m tests.soak $(ARGS); \

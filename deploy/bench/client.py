@@ -31,15 +31,16 @@ CONNECT_WITHIN_US = 200_000
 WRITE_WITHIN_US = 300_000
 PAUSE_S = 0.020
 # A slow commit is caught up with by a few quick inserts; what an outage swallowed is not made up for.
-CATCH_UP_US = 10 * PERIOD_US
-MODES = ("reference", "libpq", "multihost", "caching")
+CATCH_UP_PERIODS = 10
+MODES = ("reference", "libpq", "multihost", "caching", "local")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """`mode` reference is the client that figures are quoted of; the others are reported apart:
     libpq: its own connect_timeout=2; multihost: no name, all hosts in one connection string;
-    caching: asks the name server again only when the TTL is over."""
+    caching: asks the name server again only when the TTL is over.
+    local: over the socket in the folder that `hosts` names; for a witness beside a member."""
 
     name: str
     server: str
@@ -65,6 +66,8 @@ class Target:
         if self.mode == "multihost":
             multihost = conninfo_quoted(host=self.hosts, target_session_attrs="read-write", connect_timeout=2)
             return f"{common} {multihost}"
+        if self.mode == "local":
+            return f"{common} {conninfo_quoted(host=self.hosts)}"
         patience = {"connect_timeout": 2} if self.mode == "libpq" else {}
         return f"{common} {conninfo_quoted(hostaddr=address, **patience)}"
 
@@ -79,6 +82,8 @@ class Connector:
         target = self._target
         if target.mode == "multihost":
             return Session.open_blocking(target.conninfo("")), target.hosts
+        if target.mode == "local":
+            return Session.open(target.conninfo(""), deadline_us=deadline_us), target.hosts
         address = self._address(deadline_us)
         if target.mode == "libpq":
             return Session.open_blocking(target.conninfo(address)), address
@@ -95,8 +100,11 @@ class Connector:
 
 
 class Client:
-    def __init__(self, target: Target, journal: TextIO, *, first_n: int = 1) -> None:
+    def __init__(
+        self, target: Target, journal: TextIO, *, first_n: int = 1, period_us: int = PERIOD_US
+    ) -> None:
         self._target = target
+        self._period_us = period_us
         self._connector = Connector(target)
         self._journal = journal
         self._session: Session | None = None
@@ -110,16 +118,16 @@ class Client:
         self._stopping = True
 
     def run(self) -> None:
-        self._write({"is": "begin", "at": now_us(), "period": PERIOD_US, "mode": self._target.mode})
+        self._write({"is": "begin", "at": now_us(), "period": self._period_us, "mode": self._target.mode})
         due_us = now_us()
         while not self._stopping:
-            due_us = max(due_us, now_us() - CATCH_UP_US)
+            due_us = max(due_us, now_us() - CATCH_UP_PERIODS * self._period_us)
             if self._session is None and not self._connect():
                 time.sleep(PAUSE_S)
                 continue
             _sleep_until(due_us)
             if self._insert_next():
-                due_us += PERIOD_US
+                due_us += self._period_us
             else:
                 time.sleep(PAUSE_S)
         if self._session is not None:
@@ -185,26 +193,22 @@ def _sleep_until(due_us: int) -> None:
         time.sleep(left_us / 1e6)
 
 
-def arguments_of(words: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m deploy.bench.client", description=__doc__.split("\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What every witness is told of whom it connects to."""
     parser.add_argument("--name", default="", help="the name to resolve, such as primary.shop.db.example")
     parser.add_argument("--name-server", default="", help="ADDRESS:PORT")
     parser.add_argument("--port", type=int, default=5432, help="of PostgreSQL")
     parser.add_argument("--user", required=True)
     parser.add_argument("--database", required=True)
     parser.add_argument("--password-file", type=Path, help="without one there is no password")
-    parser.add_argument("--table", default="reference_client", help="with a column n, primary key")
     parser.add_argument("--journal", type=Path, required=True, help="where the JSON lines go")
-    parser.add_argument("--first-n", type=int, default=1)
     parser.add_argument("--mode", choices=MODES, default="reference")
-    parser.add_argument("--hosts", default="", help="for multihost: addresses, separated by commas")
-    return parser.parse_args(words)
+    parser.add_argument("--hosts", default="", help="multihost: addresses, by commas; local: a folder")
 
 
-def main(words: list[str]) -> int:
-    chosen = arguments_of(words)
+def target_of(chosen: argparse.Namespace, table: str) -> Target:
     server, _, server_port = chosen.name_server.rpartition(":")
-    target = Target(
+    return Target(
         name=chosen.name,
         server=server,
         server_port=int(server_port or 53),
@@ -212,12 +216,26 @@ def main(words: list[str]) -> int:
         user=chosen.user,
         password=chosen.password_file.read_text().strip() if chosen.password_file else "",
         database=chosen.database,
-        table=chosen.table,
+        table=table,
         mode=chosen.mode,
         hosts=chosen.hosts,
     )
+
+
+def arguments_of(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m deploy.bench.client", description=__doc__.split("\n")[0])
+    add_arguments(parser)
+    parser.add_argument("--table", default="reference_client", help="with a column n, primary key")
+    parser.add_argument("--first-n", type=int, default=1)
+    parser.add_argument("--period-ms", type=int, default=PERIOD_US // 1000, help="between two inserts")
+    return parser.parse_args(words)
+
+
+def main(words: list[str]) -> int:
+    chosen = arguments_of(words)
+    target = target_of(chosen, chosen.table)
     with chosen.journal.open("a") as journal:
-        client = Client(target, journal, first_n=chosen.first_n)
+        client = Client(target, journal, first_n=chosen.first_n, period_us=chosen.period_ms * 1000)
         signal.signal(signal.SIGTERM, client.stop)
         signal.signal(signal.SIGINT, client.stop)
         client.run()

@@ -1,6 +1,9 @@
-"""etcd as the lab runs it: its command line, and waiting until it serves."""
+"""etcd as the lab runs it: its command line, waiting until it serves, and which member leads."""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Callable
 
 from deploy.lab.files import Files
 from deploy.lab.fleet import Host
@@ -40,3 +43,19 @@ def etcd_health_command(files: Files, host: Host) -> tuple[str, ...]:
         "import sys, urllib.request as r; sys.exit(b'true' not in r.urlopen(sys.argv[1], timeout=2).read())"
     )
     return (files.programs.python, "-S", "-E", "-c", program, url)
+
+
+def etcd_leader_host(files: Files, ask: Callable[[str, tuple[str, ...]], str]) -> str:
+    """The host whose etcd member leads now. `ask` runs a command on a host and returns what it printed."""
+    for host in files.plan.etcd_hosts:
+        url = f"http://{host.address}:{files.plan.ports.etcd_client}/v3/maintenance/status"
+        program = (
+            "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], b'{}', timeout=2).read().decode())"
+        )
+        said = ask(host.name, (files.programs.python, "-S", "-E", "-c", program, url))
+        if not said.strip():
+            continue  # this one does not answer
+        status = json.loads(said)
+        if status.get("leader") == status["header"]["member_id"]:
+            return host.name
+    raise LookupError("no etcd member says that it leads")

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 from deploy.bench import second_writer
 from deploy.bench.verdict import Journal, read_journal
+from deploy.lab.fault import now_us
 from deploy.lab.fleet import CLIENT_HOST
 from deploy.lab.lab import Lab, LabFailed
 
@@ -27,6 +29,7 @@ DATABASE = "postgres"
 BORN_WITHIN_S = 90.0
 CONTROL_WITHIN_S = 30.0
 SQL_WITHIN_S = 15.0
+HEARD_MAX = 2000
 
 Status = dict[str, Any]
 
@@ -48,6 +51,7 @@ class Watch:
         self._command = (*lab.programs.cli, "status", cluster, "--watch", "--json")
         self._changed = threading.Condition()
         self._newest: Status | None = None
+        self._heard: deque[tuple[int, Status]] = deque(maxlen=HEARD_MAX)
         self._closed = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -73,11 +77,17 @@ class Watch:
         if isinstance(found, dict) and "phase" in found:
             with self._changed:
                 self._newest = found
+                self._heard.append((now_us(), found))
                 self._changed.notify_all()
 
     @property
     def newest(self) -> Status | None:
         return self._newest
+
+    def heard_since(self, at_us: int) -> list[Status]:
+        """Every status that was pushed since, as far as they are kept."""
+        with self._changed:
+            return [status for heard_at_us, status in self._heard if heard_at_us >= at_us]
 
     def until(self, wanted: Callable[[Status], bool], within_s: float, what: str) -> Status:
         """LabFailed, with the last status, when it does not come in time."""
@@ -284,6 +294,12 @@ class Witnessed:
         The journals are read before the tables, so that the witnesses may go on meanwhile.
         """
         journal = self.journal()
+        second_writes = self.second_writes()
+        lost = tuple(sorted(journal.numbers - self.read_back()))
+        return Losses(len(journal.acknowledged), lost, second_writes)
+
+    def second_writes(self) -> tuple[second_writer.Wrote, ...]:
+        """What a poller was acknowledged and the primary does not have."""
         wrote: list[second_writer.Wrote] = []
         for path in sorted(self.folder.glob("poller-*.jsonl")):
             with path.open() as lines:
@@ -293,8 +309,7 @@ class Witnessed:
             member, _, n = line.partition("|")
             present.setdefault(member, set()).add(int(n))
         missing = second_writer.judge_pollers(wrote, {m: frozenset(n) for m, n in present.items()})
-        lost = tuple(sorted(journal.numbers - self.read_back()))
-        return Losses(len(journal.acknowledged), lost, tuple(missing))
+        return tuple(missing)
 
     def history(self, limit: int = 10) -> str:
         done = self.lab.primacy("history", self.cluster, "--limit", str(limit))

@@ -1,0 +1,210 @@
+"""Faults of the paths between hosts that stay up."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from deploy.lab.filters import Carried, Way
+from tests.chaos.scenario import NO_INTERRUPTION_MS, Scenario, Then
+from tests.chaos.scene import Scene
+
+A_WHILE_S = 8.0
+LOSS_S = 30.0
+BUSY_S = 30.0
+SPIN = "import time; ends = time.monotonic() + float(__import__('sys').argv[1])\nwhile time.monotonic() < ends: pass"
+
+
+def _cut_from_control(scene: Scene) -> None:
+    scene.did(scene.faults.links.cut(scene.primary_host, from_=scene.control_hosts))
+    scene.hold(A_WHILE_S)
+
+
+def _cut_from_leader(scene: Scene) -> None:
+    scene.did(scene.faults.links.cut(scene.primary_host, from_=(scene.leader,)))
+    scene.hold(A_WHILE_S)
+
+
+def _cut_from_standbys(scene: Scene) -> None:
+    scene.did(scene.faults.links.cut(scene.primary_host, from_=scene.standby_hosts))
+    scene.until(lambda s: s["rule"] == "solo", "solo")
+    scene.await_writes()
+    scene.hold(2.0)
+    scene.faults.links.heal(scene.primary_host)
+
+
+def _cut_from_control_and_standbys(scene: Scene) -> None:
+    """Clients still reach it, which is what makes it dangerous."""
+    scene.did(scene.faults.links.cut(scene.primary_host, from_=(*scene.control_hosts, *scene.standby_hosts)))
+    scene.await_failover()
+    scene.hold(A_WHILE_S)
+
+
+def _nothing_leaves(scene: Scene) -> None:
+    scene.did(scene.faults.links.cut(scene.primary_host, way=Way.OUT))
+    scene.await_failover()
+    scene.hold(A_WHILE_S)
+
+
+def _nothing_arrives(scene: Scene) -> None:
+    scene.did(scene.faults.links.cut(scene.primary_host, way=Way.IN))
+    scene.await_failover()
+    scene.hold(A_WHILE_S)
+
+
+def _udp_filtered(scene: Scene) -> None:
+    scene.did(scene.faults.links.cut(scene.primary_host, carried=Carried.UDP))
+    scene.hold(A_WHILE_S)
+
+
+def _udp_filtered_everywhere(scene: Scene) -> None:
+    for host in scene.control_hosts:
+        members = (scene.primary_host, *scene.standby_hosts)
+        scene.did(scene.faults.links.cut(host, from_=members, carried=Carried.UDP))
+    scene.hold(A_WHILE_S)
+
+
+def _tcp_filtered(scene: Scene) -> None:
+    scene.did(scene.faults.links.cut(scene.primary_host, carried=Carried.TCP))
+    scene.await_failover()
+    scene.hold(2.0)
+
+
+def _packet_loss(scene: Scene) -> None:
+    scene.did(scene.faults.links.cut(scene.primary_host, percent=20))
+    scene.hold(LOSS_S)
+
+
+def _flapping(scene: Scene) -> None:
+    for _ in range(5):
+        scene.did(scene.faults.links.isolate(scene.primary_host))
+        scene.hold(0.3)
+        scene.faults.links.heal(scene.primary_host)
+        scene.hold(1.0)
+    scene.await_writes()
+
+
+def _slow_standby(scene: Scene) -> None:
+    scene.did(scene.faults.links.delay(scene.standby_hosts[0], 50))
+    scene.hold(A_WHILE_S)
+
+
+def _slow_primary(scene: Scene) -> None:
+    scene.did(scene.faults.links.delay(scene.primary_host, 20))
+    scene.hold(A_WHILE_S)
+
+
+def _busy(scene: Scene) -> None:
+    spinners = [
+        scene.lab.launch_on("client", (sys.executable, "-c", SPIN, str(BUSY_S)), stdout=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
+    for spinner in spinners:
+        spinner.wait(BUSY_S * 3)
+
+
+SCENARIOS = (
+    Scenario(
+        "primary cut from the control nodes only",
+        "its standbys still receive from it: no failover, commits go on",
+        Then.STAYS,
+        NO_INTERRUPTION_MS,
+        _cut_from_control,
+        status=("witness_disagrees|ControlPathCut|AgentLost",),
+        in_sample=True,
+    ),
+    Scenario(
+        "primary cut from the leader only",
+        "another control node hears it: no failover, commits go on",
+        Then.STAYS,
+        NO_INTERRUPTION_MS,
+        _cut_from_leader,
+        status=("ControlPathCut|control_path_cut",),
+    ),
+    Scenario(
+        "primary cut from its standbys only",
+        "commits wait until the rule is solo, then it writes alone",
+        Then.STAYS,
+        6_000,
+        _cut_from_standbys,
+        history=("rule change.*solo",),
+    ),
+    Scenario(
+        "primary cut from everybody but the clients",
+        "a standby is promoted; what clients still reach acknowledges nothing and fences itself",
+        Then.MOVES,
+        4_000,
+        _cut_from_control_and_standbys,
+        history=("PrimaryHostLost",),
+    ),
+    Scenario(
+        "nothing leaves the primary",
+        "it is silent: a standby is promoted",
+        Then.MOVES,
+        4_000,
+        _nothing_leaves,
+    ),
+    Scenario(
+        "nothing reaches the primary",
+        "its beats arrive, but nobody can reach it: a standby is promoted",
+        Then.MOVES,
+        10_000,
+        _nothing_arrives,
+    ),
+    Scenario(
+        "UDP of the primary filtered, TCP not",
+        "its PostgreSQL answers and streams: no failover, commits go on",
+        Then.STAYS,
+        NO_INTERRUPTION_MS,
+        _udp_filtered,
+    ),
+    Scenario(
+        "UDP filtered everywhere, TCP not",
+        "beats go over gRPC: no failover, commits go on",
+        Then.STAYS,
+        NO_INTERRUPTION_MS,
+        _udp_filtered_everywhere,
+    ),
+    Scenario(
+        "TCP of the primary filtered, UDP not",
+        "its beats arrive, but no client and no standby reaches it: a standby is promoted",
+        Then.MOVES,
+        10_000,
+        _tcp_filtered,
+    ),
+    Scenario(
+        "20 % packet loss at the primary for half a minute",
+        "no failover; clients see what TCP makes of it",
+        Then.STAYS,
+        4_000,
+        _packet_loss,
+    ),
+    Scenario(
+        "flapping link of the primary",
+        "300 ms of silence are no loss: no failover",
+        Then.STAYS,
+        2_000,
+        _flapping,
+    ),
+    Scenario(
+        "one standby 100 ms away",
+        "commits go on through the nearer one",
+        Then.STAYS,
+        NO_INTERRUPTION_MS,
+        _slow_standby,
+    ),
+    Scenario(
+        "primary 40 ms away from everybody",
+        "every commit takes longer, nothing else",
+        Then.STAYS,
+        1_500,
+        _slow_primary,
+    ),
+    Scenario(
+        "both cores busy for half a minute",
+        "no failover",
+        Then.STAYS,
+        1_500,
+        _busy,
+    ),
+)

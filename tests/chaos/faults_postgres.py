@@ -1,0 +1,155 @@
+"""Faults of PostgreSQL's own processes and files."""
+
+from __future__ import annotations
+
+import signal
+
+from deploy.lab.roles import Role
+from tests.chaos.scenario import NO_INTERRUPTION_MS, Scenario, Then
+from tests.chaos.scene import Scene
+
+CRASHED_MS = 1_500
+STAYS_UP_S = 3.0
+
+
+def _postmaster_killed(scene: Scene) -> None:
+    scene.did(scene.faults.kill_postmaster(scene.shop, scene.primary))
+    scene.await_failover()
+
+
+def _one_backend_killed(scene: Scene) -> None:
+    scene.kill(scene.primary_host, Role.BACKEND)
+    scene.await_failover()
+
+
+def _checkpointer_killed(scene: Scene) -> None:
+    scene.kill(scene.primary_host, Role.CHECKPOINTER)
+    scene.await_failover()
+
+
+def _walsender_ended(scene: Scene) -> None:
+    scene.kill(scene.primary_host, Role.WALSENDER, how=signal.SIGTERM)
+    scene.hold(STAYS_UP_S)
+    scene.await_writes()
+
+
+def _walreceiver_killed(scene: Scene) -> None:
+    scene.kill(scene.standby_hosts[0], Role.WALRECEIVER)
+    scene.hold(STAYS_UP_S)
+    scene.await_writes()
+
+
+def _standbys_postmaster_killed(scene: Scene) -> None:
+    scene.did(scene.faults.kill_postmaster(scene.shop, scene.dice.choice(scene.standbys)))
+    scene.hold(STAYS_UP_S)
+    scene.await_writes()
+
+
+def _postgresql_frozen(scene: Scene) -> None:
+    scene.did(scene.faults.freeze_postgres(scene.shop, scene.primary))
+    scene.await_failover()
+    scene.hold(2.0)
+    scene.faults.thaw_postgres(scene.shop, scene.primary)
+
+
+def _data_directory_destroyed(scene: Scene) -> None:
+    scene.did(scene.faults.destroy_data_directory(scene.shop, scene.primary))
+    scene.await_failover()
+
+
+def _standbys_data_directory_destroyed(scene: Scene) -> None:
+    scene.did(scene.faults.destroy_data_directory(scene.shop, scene.standbys[0]))
+    scene.hold(STAYS_UP_S)
+    scene.await_writes()
+
+
+def _replay_paused(scene: Scene) -> None:
+    for member in scene.standbys:
+        scene.cluster.sql(member, "SELECT pg_wal_replay_pause()")
+    scene.hold(2.0)
+    scene.did(scene.faults.kill_postmaster(scene.shop, scene.primary))
+    scene.await_failover()
+
+
+SCENARIOS = (
+    Scenario(
+        "postmaster killed",
+        "a standby is promoted at once, without waiting for any silence",
+        Then.MOVES,
+        CRASHED_MS,
+        _postmaster_killed,
+        history=("PrimaryCrashed", "promoted", "serving"),
+        never_said=("PrimaryHostLost",),
+        in_sample=True,
+    ),
+    Scenario(
+        "one backend killed",
+        "PostgreSQL ends with it (restart_after_crash=off), and a standby is promoted",
+        Then.MOVES,
+        CRASHED_MS,
+        _one_backend_killed,
+        history=("PrimaryCrashed",),
+    ),
+    Scenario(
+        "checkpointer killed",
+        "PostgreSQL ends with it, and a standby is promoted",
+        Then.MOVES,
+        CRASHED_MS,
+        _checkpointer_killed,
+        history=("PrimaryCrashed",),
+    ),
+    Scenario(
+        "one walsender ended",
+        "its standby connects anew, commits go on through the other one",
+        Then.STAYS,
+        NO_INTERRUPTION_MS,
+        _walsender_ended,
+    ),
+    Scenario(
+        "one walreceiver killed",
+        "that standby starts again, commits go on through the other one",
+        Then.STAYS,
+        NO_INTERRUPTION_MS,
+        _walreceiver_killed,
+    ),
+    Scenario(
+        "standby's postmaster killed",
+        "its agent starts it again, commits go on through the other one",
+        Then.STAYS,
+        NO_INTERRUPTION_MS,
+        _standbys_postmaster_killed,
+    ),
+    Scenario(
+        "PostgreSQL frozen, agent alive",
+        "a standby is promoted; what thaws later is superseded and acknowledges nothing",
+        Then.MOVES,
+        3_500,
+        _postgresql_frozen,
+        history=("PrimaryCantWrite",),
+    ),
+    Scenario(
+        "data directory destroyed",
+        "a standby is promoted, the member is cloned anew",
+        Then.MOVES,
+        10_000,
+        _data_directory_destroyed,
+        history=("PrimaryRebuilt|PrimaryCrashed|PrimaryCantWrite",),
+        whole_within_s=120.0,
+    ),
+    Scenario(
+        "standby's data directory destroyed",
+        "it is cloned anew, commits go on through the other one",
+        Then.STAYS,
+        NO_INTERRUPTION_MS,
+        _standbys_data_directory_destroyed,
+        whole_within_s=150.0,
+    ),
+    Scenario(
+        "replay paused at the failover",
+        "the candidate's replay goes on before it is promoted",
+        Then.MOVES,
+        5_000,
+        _replay_paused,
+        history=("PrimaryCrashed",),
+    ),
+)

@@ -1,0 +1,144 @@
+"""One fault in the middle of another, and planned moves."""
+
+from __future__ import annotations
+
+from deploy.lab.fault import Fault, now_us
+from deploy.lab.lab import LabFailed
+from tests.chaos.scenario import Scenario, Then
+from tests.chaos.scene import Scene
+
+
+def _candidate_killed(scene: Scene, after_ms: tuple[float, float]) -> None:
+    """All else alike, the standby whose name comes first is the candidate."""
+    scene.did(scene.faults.kill_postmaster(scene.shop, scene.primary))
+    scene.hold(scene.dice.uniform(*after_ms) / 1000)
+    scene.did(scene.faults.kill_postmaster(scene.shop, scene.standbys[0]))
+    scene.await_failover(60.0)
+
+
+def _candidate_killed_while_sealing(scene: Scene) -> None:
+    _candidate_killed(scene, (0, 80))
+
+
+def _candidate_killed_while_promoted(scene: Scene) -> None:
+    _candidate_killed(scene, (80, 300))
+
+
+def _candidates_host_lost(scene: Scene) -> None:
+    scene.did(scene.faults.kill_postmaster(scene.shop, scene.primary))
+    scene.hold(scene.dice.uniform(0, 300) / 1000)
+    scene.did(scene.faults.lose_host(scene.standby_hosts[0]))
+    scene.await_failover(60.0)
+
+
+def _killed_just_after(scene: Scene) -> None:
+    scene.did(scene.faults.kill_postmaster(scene.shop, scene.primary))
+    status = scene.until(
+        lambda s: s["epoch"] > scene.epoch and s["phase"] == "STABLE", "STABLE in another epoch"
+    )
+    scene.did(scene.faults.kill_postmaster(scene.shop, status["primary"]))
+    scene.await_failover(60.0, after_epoch=int(status["epoch"]))
+
+
+def _second_after_5_s(scene: Scene) -> None:
+    scene.did(scene.faults.kill_postmaster(scene.shop, scene.primary))
+    status = scene.await_failover()
+    scene.hold(5.0)
+    scene.did(scene.faults.lose_host(scene.host(status["primary"])))
+    scene.await_failover(60.0, after_epoch=int(status["epoch"]))
+
+
+def _during_rule_change(scene: Scene) -> None:
+    lost = scene.standby_hosts[0]
+    scene.did(scene.faults.lose_host(lost))
+    scene.until(lambda s: "->" in s["rule"] or s["rule"] != s["wanted_rule"], "in a rule change")
+    scene.did(scene.faults.kill_postmaster(scene.shop, scene.primary))
+    scene.hold(3.0)
+    scene.restart(lost)
+    scene.await_failover(60.0)
+
+
+def _switchover(scene: Scene) -> None:
+    scene.did(Fault("switchover", scene.primary_host, now_us()))
+    done = scene.lab.primacy("switchover", scene.shop)
+    if done.returncode != 0:
+        raise LabFailed(f"primacy switchover: {(done.stdout + done.stderr).strip()}")
+    scene.await_failover()
+
+
+def _switchover_and_kill(scene: Scene) -> None:
+    scene.did(Fault("switchover", scene.primary_host, now_us()))
+    asking = scene.lab.launch_on(
+        "client", (*scene.lab.programs.cli, "switchover", scene.shop, "--to", scene.standbys[0])
+    )
+    scene.until(lambda s: s["epoch"] > scene.epoch, "begun")
+    scene.did(scene.faults.kill_postmaster(scene.shop, scene.standbys[0]))
+    asking.wait(60.0)
+    scene.await_failover(60.0)
+
+
+SCENARIOS = (
+    Scenario(
+        "switchover",
+        "a clean move",
+        Then.MOVES,
+        1_500,
+        _switchover,
+        history=("operator:lab asked for a switchover",),
+    ),
+    Scenario(
+        "candidate killed in a switchover",
+        "another one is promoted, or the old primary goes on in a later epoch",
+        Then.MOVES,
+        10_000,
+        _switchover_and_kill,
+    ),
+    Scenario(
+        "candidate killed while sealing",
+        "another one is promoted, or that one once it runs again",
+        Then.MOVES,
+        10_000,
+        _candidate_killed_while_sealing,
+        history=("PrimaryCrashed",),
+    ),
+    Scenario(
+        "candidate killed while being promoted",
+        "another one is promoted, in another epoch if need be",
+        Then.MOVES,
+        10_000,
+        _candidate_killed_while_promoted,
+        history=("PrimaryCrashed",),
+    ),
+    Scenario(
+        "candidate's host lost in the failover",
+        "another one is promoted, in another epoch if need be",
+        Then.MOVES,
+        15_000,
+        _candidates_host_lost,
+        history=("PrimaryCrashed",),
+    ),
+    Scenario(
+        "new primary killed just after its promotion",
+        "a second failover follows",
+        Then.MOVES,
+        12_000,
+        _killed_just_after,
+        history=("PrimaryCrashed",),
+    ),
+    Scenario(
+        "second failover 5 s after the first",
+        "the first does not block the second",
+        Then.MOVES,
+        4_000,
+        _second_after_5_s,
+        history=("PrimaryCrashed", "PrimaryHostLost"),
+    ),
+    Scenario(
+        "failover during a rule change",
+        "whoever is promoted has everything that any of both rules counted",
+        Then.MOVES,
+        None,
+        _during_rule_change,
+        history=("PrimaryCrashed",),
+    ),
+)

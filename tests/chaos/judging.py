@@ -1,0 +1,102 @@
+"""The verdict on one fault: what the witnesses saw, who is the primary now, what was said. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from deploy.bench.testimony import Testimony
+from deploy.lab.witnesses import MULTIHOST, REFERENCE
+from tests.chaos.scenario import Scenario, Then
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What was there after one fault. Texts are what Primacy said; everything else is the witnesses' or ours."""
+
+    epoch_before: int
+    epoch_after: int
+    primary_before: str
+    primary_after: str
+    testimony: Testimony | None
+    """None: the witnesses could not be heard, and `failed` says why."""
+    whole_after_s: float | None
+    """Since everything was mended; None: never."""
+    history_text: str
+    status_text: str
+    failed: str = ""
+    """What did not come in time."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table."""
+
+    name: str
+    outage_dns_ms: float | None
+    outage_multihost_ms: float | None
+    lost_count: int
+    second_writer_count: int
+    whole_after_s: float | None
+    complaints: tuple[str, ...]
+    observed: Observed
+    took_s: float = 0.0
+    evidence: str = field(default="")
+
+    @property
+    def passed(self) -> bool:
+        return not self.complaints
+
+
+def judged(scenario: Scenario, seen: Observed, took_s: float = 0.0) -> Row:
+    testimony = seen.testimony
+    return Row(
+        name=scenario.name,
+        outage_dns_ms=None if testimony is None else testimony.outage_ms[REFERENCE],
+        outage_multihost_ms=None if testimony is None else testimony.outage_ms[MULTIHOST],
+        lost_count=0 if testimony is None else len(testimony.lost),
+        second_writer_count=0 if testimony is None else len(testimony.second_writes),
+        whole_after_s=seen.whole_after_s,
+        complaints=tuple(_complaints(scenario, seen)),
+        observed=seen,
+        took_s=took_s,
+    )
+
+
+def _complaints(scenario: Scenario, seen: Observed) -> list[str]:
+    found = list(seen.notes)
+    if seen.testimony is not None:
+        found = [*seen.testimony.complaints, *_outages(scenario, seen.testimony), *found]
+    if seen.failed:
+        found.append(seen.failed)
+    if seen.whole_after_s is None:
+        found.append(f"not whole again within {scenario.whole_within_s:.0f} s")
+    moved = seen.epoch_after != seen.epoch_before
+    if scenario.then is Then.STAYS and moved:
+        found.append(f"failed over: epoch {seen.epoch_before} to {seen.epoch_after}")
+    if scenario.then is Then.MOVES and not moved:
+        found.append(f"no failover: still epoch {seen.epoch_before} under {seen.primary_before}")
+    found += [f"the history does not say {p!r}" for p in scenario.history if not _has(p, seen.history_text)]
+    found += [f"no status said {p!r}" for p in scenario.status if not _has(p, seen.status_text)]
+    said = f"{seen.history_text}\n{seen.status_text}"
+    found += [f"it was said {p!r}" for p in scenario.never_said if _has(p, said)]
+    return found
+
+
+def _outages(scenario: Scenario, testimony: Testimony) -> list[str]:
+    found = []
+    limits = ((REFERENCE, scenario.outage_ms_max), (MULTIHOST, scenario.multihost_limit_ms()))
+    for writer, limit_ms in limits:
+        outage_ms = testimony.outage_ms[writer]
+        if outage_ms is None:
+            found.append(f"{writer}: the outage never ended")
+        elif limit_ms is not None and outage_ms > limit_ms:
+            found.append(f"{writer}: {outage_ms:.0f} ms without a write, at most {limit_ms} ms are due")
+        if scenario.is_uninterrupted and testimony.reconnects[writer]:
+            found.append(f"{writer} had to connect anew {testimony.reconnects[writer]} times")
+    return found
+
+
+def _has(pattern: str, text: str) -> bool:
+    return re.search(pattern, text, re.IGNORECASE) is not None

@@ -1,0 +1,195 @@
+"""Plays faults on a fleet, one after the other, each from a whole cluster, and hears the witnesses after each.
+
+One fleet is used again and again while it becomes whole; one that does not is taken down and another one is built.
+What was wrong is kept as evidence: the logs, the journals, the record, the history.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from deploy.lab.fault import now_us
+from deploy.lab.fleet import Fleet, Site
+from deploy.lab.lab import Lab, LabFailed
+from deploy.lab.programs import Programs
+from deploy.lab.witnessed import Witnessed
+from deploy.lab.witnesses import Witnesses
+from tests.chaos.judging import Observed, Row, judged
+from tests.chaos.scenario import Scenario
+from tests.chaos.scene import Scene
+
+FLEET = Fleet(
+    sites=(
+        Site("east", ("control1", "shop-a")),
+        Site("west", ("control2", "shop-b")),
+        Site("north", ("control3", "shop-c")),
+    ),
+    disk_mib=640,
+)
+SETTLE_S = 1.0
+# Longer than any beat, so that the fault falls at any phase of it.
+PHASES_S = 1.2
+AFTERWARDS_S = 1.0
+WHOLE_WITHIN_S = 120.0
+Say = Callable[[str], None]
+
+
+class Chaos:
+    def __init__(self, say: Say, seed: int, evidence: Path) -> None:
+        self._say = say
+        self._seed = seed
+        self._evidence = evidence
+        self.rows: list[Row] = []
+
+    def play(self, scenarios: Sequence[Scenario]) -> None:
+        waiting = list(scenarios)
+        while waiting:
+            self._say("building a fleet")
+            with fleet(self._say) as (cluster, witnesses):
+                while waiting:
+                    row = self.one(waiting.pop(0), cluster, witnesses)
+                    if row.whole_after_s is None or row.lost_count or row.second_writer_count:
+                        break
+                self._last_look(witnesses)
+
+    def one(self, scenario: Scenario, cluster: Witnessed, witnesses: Witnesses) -> Row:
+        """Its dice depend on the seed and its name alone, so that one fault can be played again."""
+        began_s = time.monotonic()
+        self._say(f"── {scenario.name}: {scenario.must}")
+        dice = random.Random(f"{self._seed} {scenario.name}")
+        row = judged(scenario, _observed(scenario, cluster, witnesses, dice), time.monotonic() - began_s)
+        if not row.passed:
+            row = self._keep(row, cluster)
+        self.rows.append(row)
+        self._say(_line(row))
+        return row
+
+    def _last_look(self, witnesses: Witnesses) -> None:
+        """A row may also be lost later, by another fault than the one under which it was written."""
+        try:
+            lost = witnesses.lost_in_all_rounds()
+        except LabFailed as failed:
+            self._say(f"the tables could not be read back at the end: {failed}")
+            return
+        if lost:
+            self.rows[-1] = replace(
+                self.rows[-1],
+                complaints=(*self.rows[-1].complaints, f"lost after their own round: {lost[:10]}"),
+            )
+        self._say(f"all rows of all faults were read back: {len(lost)} are missing")
+
+    def _keep(self, row: Row, cluster: Witnessed) -> Row:
+        folder = self._evidence / row.name.replace(" ", "-").replace(",", "")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        shutil.copytree(cluster.lab.files.logs, folder / "logs")
+        shutil.copytree(cluster.folder, folder / "witnesses", ignore=shutil.ignore_patterns("password"))
+        (folder / "history.txt").write_text(row.observed.history_text)
+        (folder / "status.txt").write_text(row.observed.status_text)
+        (folder / "complaints.txt").write_text("\n".join([f"seed {self._seed}", *row.complaints, ""]))
+        return replace(row, evidence=str(folder))
+
+
+@contextmanager
+def fleet(say: Say, description: Fleet = FLEET) -> Iterator[tuple[Witnessed, Witnesses]]:
+    """Born, with its witnesses' tables."""
+    with Lab(description, Programs.discover()) as lab:
+        for warning in lab.warnings:
+            say(f"note: {warning}")
+        lab.start()
+        cluster = Witnessed(lab)
+        try:
+            cluster.be_born()
+            witnesses = Witnesses(cluster)
+            try:
+                witnesses.make_tables()
+                yield cluster, witnesses
+            finally:
+                witnesses.close()
+        finally:
+            cluster.close()
+
+
+def _observed(scenario: Scenario, cluster: Witnessed, witnesses: Witnesses, dice: random.Random) -> Observed:
+    cluster.whole(WHOLE_WITHIN_S)
+    witnesses.begin()
+    scene = Scene(cluster, witnesses, dice)
+    wall_ms = time.time_ns() // 1_000_000
+    failed, testimony, whole_after_s = "", None, None
+    scene.hold(SETTLE_S + dice.uniform(0, PHASES_S))
+    try:
+        scenario.happen(scene)
+    except (LabFailed, ProcessLookupError, TimeoutError) as error:
+        failed = str(error)
+    mended_at_s = time.monotonic()
+    cluster.lab.faults.mend_all()
+    scene.sit_again()
+    try:
+        cluster.whole(scenario.whole_within_s, epoch_at_least=scene.epoch)
+        witnesses.await_writes(now_us(), scenario.whole_within_s)
+        whole_after_s = time.monotonic() - mended_at_s
+        scene.hold(AFTERWARDS_S)
+    except LabFailed as error:
+        failed = failed or str(error)
+    witnesses.end()
+    try:
+        testimony = witnesses.testimony(scene.fault_at_us or scene.began_us)
+    except LabFailed as error:
+        failed = failed or f"the witnesses could not be heard: {error}"
+    return Observed(
+        epoch_before=scene.epoch,
+        epoch_after=cluster.epoch,
+        primary_before=scene.primary,
+        primary_after=cluster.primary,
+        testimony=testimony,
+        whole_after_s=whole_after_s,
+        history_text=_history_since(cluster, scene.epoch, wall_ms),
+        status_text=_statuses_since(cluster, scene.began_us),
+        failed=failed,
+        notes=tuple(scene.notes),
+    )
+
+
+def _history_since(cluster: Witnessed, epoch: int, wall_ms: int) -> str:
+    """The incidents of later epochs, and what was added to that of the epoch before."""
+    done = cluster.lab.primacy("history", cluster.cluster, "--limit", "20", "--json")
+    if done.returncode != 0:
+        return f"primacy history failed: {done.stderr.strip()}"
+    lines = []
+    for incident in json.loads(done.stdout):
+        if incident["epoch"] < epoch:
+            continue
+        if incident["epoch"] > epoch:
+            lines.append(f"epoch {incident['epoch']} {incident['outcome']}: {incident['cause']}")
+        for step in incident["steps"]:
+            if step["wall_ms"] >= wall_ms:
+                lines.append(f"{step['wall_ms'] - wall_ms:+} ms {step['name']}: {step['text']}")
+        for refused in incident["refused"] if incident["epoch"] > epoch else ():
+            lines.append(f"not chosen {refused['member']}: {refused['reason']}: {refused['text']}")
+    return "\n".join(lines)
+
+
+def _statuses_since(cluster: Witnessed, at_us: int) -> str:
+    """What was said, each thing once, in order."""
+    said: dict[str, None] = {}
+    for status in cluster.watch.heard_since(at_us):
+        said[f"{status['phase']} {status['diagnosis']}"] = None
+        for reason in status["reasons"]:
+            said[f"  {reason['reason']} {reason['member']} {reason['text']}"] = None
+    return "\n".join(said)
+
+
+def _line(row: Row) -> str:
+    def ms(value: float | None) -> str:
+        return "no end" if value is None else f"{value:.0f} ms"
+
+    verdict = "as it must be" if row.passed else "WRONG: " + "; ".join(row.complaints)
+    where = f"  (evidence: {row.evidence})" if row.evidence else ""
+    return f"   DNS {ms(row.outage_dns_ms)}, multi-host {ms(row.outage_multihost_ms)}; {verdict}{where}"

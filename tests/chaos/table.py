@@ -1,0 +1,48 @@
+"""The table of a run, as text and as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from tests.chaos.judging import Row
+
+COLUMNS = ("fault", "through DNS", "multi-host", "lost", "second writers", "whole again", "verdict")
+
+
+def table_of(rows: Sequence[Row]) -> Table:
+    table = Table(title="What the witnesses saw")
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column in ("fault", "verdict") else "right")
+    for row in rows:
+        table.add_row(*cells(row), style="" if row.passed else "red")
+    return table
+
+
+def markdown(rows: Iterable[Row]) -> str:
+    lines = [f"| {' | '.join(COLUMNS)} |", f"| --- |{' ---: |' * 5} --- |"]
+    return "\n".join([*lines, *(f"| {' | '.join(cells(row))} |" for row in rows), ""])
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    whole = "no" if row.whole_after_s is None else f"{row.whole_after_s:.1f} s"
+    return (
+        row.name,
+        _ms(row.outage_dns_ms),
+        _ms(row.outage_multihost_ms),
+        str(row.lost_count),
+        str(row.second_writer_count),
+        whole,
+        "good" if row.passed else "; ".join(row.complaints),
+    )
+
+
+def document(rows: Sequence[Row], *, seed: int, commit: str) -> dict[str, Any]:
+    return {"schema": 1, "seed": seed, "commit": commit, "rows": [dataclasses.asdict(row) for row in rows]}
+
+
+def _ms(value: float | None) -> str:
+    return "no end" if value is None else f"{value:.0f} ms"
