@@ -20,9 +20,11 @@ from deploy.lab.lab import LabFailed
 from deploy.lab.namespaces import can_have_namespaces
 from tests.chaos.catalogue import CATALOGUE, chosen
 from tests.chaos.play import Chaos
-from tests.chaos.table import document, markdown, table_of
+from tests.chaos.table import complaints, document, markdown, table_of
 
 EVIDENCE = "primacy-chaos"
+# Also where no terminal says how wide it is.
+WIDE = 130
 
 
 def main(words: list[str]) -> int:
@@ -68,7 +70,9 @@ def main(words: list[str]) -> int:
         say(f"the fleet failed: {failed}")
     except KeyboardInterrupt:
         say("interrupted; everything was taken down")
-    console.print(table_of(chaos.rows))
+    console.print(table_of(chaos.rows), width=WIDE)
+    for complaint in complaints(chaos.rows):
+        console.print(f"WRONG  {complaint}", markup=False)
     if told.json:
         found = document(chaos.rows, seed=seed, commit=os.environ.get("PRIMACY_COMMIT", ""))
         told.json.write_text(json.dumps(found, indent=1) + "\n")

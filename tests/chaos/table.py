@@ -14,12 +14,18 @@ COLUMNS = ("fault", "through DNS", "multi-host", "lost", "second writers", "whol
 
 
 def table_of(rows: Sequence[Row]) -> Table:
+    """What was wrong stands below it (`complaints`)."""
     table = Table(title="What the witnesses saw")
     for column in COLUMNS:
         table.add_column(column, justify="left" if column in ("fault", "verdict") else "right")
     for row in rows:
-        table.add_row(*cells(row), style="" if row.passed else "red")
+        verdict = "good" if row.passed else "WRONG"
+        table.add_row(*cells(row)[:-1], verdict, style="" if row.passed else "red")
     return table
+
+
+def complaints(rows: Iterable[Row]) -> list[str]:
+    return [f"{row.name}: {complaint}" for row in rows for complaint in row.complaints]
 
 
 def markdown(rows: Iterable[Row]) -> str:

@@ -252,7 +252,7 @@ def test_a_lab_that_is_interrupted_in_the_middle_of_its_faults_leaves_nothing_be
         name, folder = child.stdout.readline().decode().split()
         run = RunId.parse(name)
         assert run is not None
-        assert len(mounts_below(Path(folder))) == 3
+        assert len(mounts_below(Path(folder))) == 4, "three disks, and the memory that they lie in"
         assert leavings(run)
         child.send_signal(how)
         child.wait(30)
