@@ -42,6 +42,8 @@ class Row:
     complaints: tuple[str, ...]
     observed: Observed
     took_s: float = 0.0
+    load_average: float = 0.0
+    """Of this machine, at the end: what else it had to do."""
     evidence: str = field(default="")
 
     @property

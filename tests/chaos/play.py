@@ -7,6 +7,7 @@ What was wrong is kept as evidence: the logs, the journals, the record, the hist
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import time
@@ -65,6 +66,7 @@ class Chaos:
         self._say(f"── {scenario.name}: {scenario.must}")
         dice = random.Random(f"{self._seed} {scenario.name}")
         row = judged(scenario, _observed(scenario, cluster, witnesses, dice), time.monotonic() - began_s)
+        row = replace(row, load_average=round(os.getloadavg()[0], 1))
         if not row.passed:
             row = self._keep(row, cluster)
         self.rows.append(row)
@@ -192,4 +194,5 @@ def _line(row: Row) -> str:
 
     verdict = "as it must be" if row.passed else "WRONG: " + "; ".join(row.complaints)
     where = f"  (evidence: {row.evidence})" if row.evidence else ""
-    return f"   DNS {ms(row.outage_dns_ms)}, multi-host {ms(row.outage_multihost_ms)}; {verdict}{where}"
+    outages = f"DNS {ms(row.outage_dns_ms)}, multi-host {ms(row.outage_multihost_ms)}"
+    return f"   {outages}; {row.took_s:.0f} s, load {row.load_average}; {verdict}{where}"
