@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from pathlib import Path
@@ -22,6 +23,8 @@ class Role(Enum):
     NAMED = "named"
 
 
+# What PostgreSQL's setting of that name puts before every title, such as `shop/a: `.
+_CLUSTER_NAME = re.compile(r"^\S+/\S+: ")
 _TITLES = (
     ("walsender ", Role.WALSENDER),
     ("walreceiver", Role.WALRECEIVER),
@@ -41,7 +44,7 @@ def role_of(words: Sequence[str], client_role: str) -> Role | None:
         return None
     title = words[0]
     if title.startswith("postgres: "):
-        said = title.removeprefix("postgres: ")
+        said = _CLUSTER_NAME.sub("", title.removeprefix("postgres: "))
         for beginning, role in _TITLES:
             if said.startswith(beginning):
                 return role
