@@ -1,7 +1,7 @@
 """Several writers and readers on one cluster at once: through DNS, and side by side through a multi-host string.
 
 What lives here: which witnesses there are, starting and ending them, and reading back what is there. They are
-started anew for each fault (`begin`), on tables that stay, and what they saw is judged by `deploy.bench.testimony`.
+started anew for each fault (`begin`), on tables that stay, and what they saw is judged by `deploy.bench.hearing`.
 Nothing here asks Primacy, but for who the primary is whose tables are read back at the end.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from deploy.bench import second_writer
 from deploy.bench.reads import Read, read_reads
-from deploy.bench.testimony import Testimony, hear
+from deploy.bench.hearing import Hearing, hear
 from deploy.bench.verdict import Journal, read_journal
 from deploy.lab.fleet import CLIENT_HOST
 from deploy.lab.lab import LabFailed
@@ -122,7 +122,7 @@ class Witnesses:
                 raise LabFailed(f"{writer} was not acknowledged within {within_s:.0f} s")
             time.sleep(0.1)
 
-    def testimony(self, fault_at_us: int) -> Testimony:
+    def hearing(self, fault_at_us: int) -> Hearing:
         """After `end`, from a whole cluster: this round against what its primary has."""
         first = self._round * NUMBERS_A_ROUND
         return hear(

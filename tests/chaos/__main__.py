@@ -72,7 +72,7 @@ def main(words: list[str]) -> int:
         say("interrupted; everything was taken down")
     console.print(table_of(chaos.rows), width=WIDE)
     for complaint in complaints(chaos.rows):
-        console.print(f"WRONG  {complaint}", markup=False)
+        console.print(complaint, markup=False)
     if told.json:
         found = document(chaos.rows, seed=seed, commit=os.environ.get("PRIMACY_COMMIT", ""))
         told.json.write_text(json.dumps(found, indent=1) + "\n")

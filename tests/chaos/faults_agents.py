@@ -58,7 +58,6 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _agent_killed,
-        in_sample=True,
     ),
     Scenario(
         "agent frozen",

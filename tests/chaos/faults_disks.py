@@ -53,6 +53,7 @@ SCENARIOS = (
         4_500,
         _stalled,
         history=("PrimaryCantWrite",),
+        in_sample=True,
     ),
     Scenario(
         "disk of the primary stalled for half a second",

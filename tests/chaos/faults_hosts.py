@@ -135,7 +135,6 @@ SCENARIOS = (
         HOST_LOST_MS,
         _host_lost,
         history=HISTORY_OF_SILENCE,
-        in_sample=True,
     ),
     Scenario(
         "host isolated and healed",

@@ -111,7 +111,6 @@ SCENARIOS = (
         NO_INTERRUPTION_MS,
         _cut_from_control,
         status=("witness_disagrees|ControlPathCut|AgentLost",),
-        in_sample=True,
     ),
     Scenario(
         "primary cut from the leader only",
@@ -136,6 +135,7 @@ SCENARIOS = (
         4_000,
         _cut_from_control_and_standbys,
         history=("PrimaryHostLost",),
+        in_sample=True,
     ),
     Scenario(
         "nothing leaves the primary",

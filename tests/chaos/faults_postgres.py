@@ -80,7 +80,6 @@ SCENARIOS = (
         _postmaster_killed,
         history=("PrimaryCrashed", "promoted", "serving"),
         never_said=("PrimaryHostLost",),
-        in_sample=True,
     ),
     Scenario(
         "one backend killed",

@@ -25,6 +25,7 @@ from deploy.lab.witnesses import Witnesses
 from tests.chaos.judging import Observed, Row, judged
 from tests.chaos.scenario import Scenario
 from tests.chaos.scene import Scene
+from tests.chaos.table import verdict
 
 FLEET = Fleet(
     sites=(
@@ -43,10 +44,11 @@ Say = Callable[[str], None]
 
 
 class Chaos:
-    def __init__(self, say: Say, seed: int, evidence: Path) -> None:
+    def __init__(self, say: Say, seed: int, evidence: Path, *, timed: bool = True) -> None:
         self._say = say
         self._seed = seed
         self._evidence = evidence
+        self._timed = timed
         self.rows: list[Row] = []
 
     def play(self, scenarios: Sequence[Scenario]) -> None:
@@ -65,7 +67,8 @@ class Chaos:
         began_s = time.monotonic()
         self._say(f"── {scenario.name}: {scenario.must}")
         dice = random.Random(f"{self._seed} {scenario.name}")
-        row = judged(scenario, _observed(scenario, cluster, witnesses, dice), time.monotonic() - began_s)
+        seen = _observed(scenario, cluster, witnesses, dice)
+        row = judged(scenario, seen, time.monotonic() - began_s, timed=self._timed)
         row = replace(row, load_average=round(os.getloadavg()[0], 1))
         if not row.passed:
             row = self._keep(row, cluster)
@@ -95,7 +98,9 @@ class Chaos:
         shutil.copytree(cluster.folder, folder / "witnesses", ignore=shutil.ignore_patterns("password"))
         (folder / "history.txt").write_text(row.observed.history_text)
         (folder / "status.txt").write_text(row.observed.status_text)
-        (folder / "complaints.txt").write_text("\n".join([f"seed {self._seed}", *row.complaints, ""]))
+        (folder / "complaints.txt").write_text(
+            "\n".join([f"seed {self._seed}", *row.complaints, *row.late, ""])
+        )
         return replace(row, evidence=str(folder))
 
 
@@ -124,7 +129,7 @@ def _observed(scenario: Scenario, cluster: Witnessed, witnesses: Witnesses, dice
     witnesses.begin()
     scene = Scene(cluster, witnesses, dice)
     wall_ms = time.time_ns() // 1_000_000
-    failed, testimony, whole_after_s = "", None, None
+    failed, hearing, whole_after_s = "", None, None
     scene.hold(SETTLE_S + dice.uniform(0, PHASES_S))
     try:
         scenario.happen(scene)
@@ -142,7 +147,7 @@ def _observed(scenario: Scenario, cluster: Witnessed, witnesses: Witnesses, dice
         failed = failed or str(error)
     witnesses.end()
     try:
-        testimony = witnesses.testimony(scene.fault_at_us or scene.began_us)
+        hearing = witnesses.hearing(scene.fault_at_us or scene.began_us)
     except LabFailed as error:
         failed = failed or f"the witnesses could not be heard: {error}"
     return Observed(
@@ -150,7 +155,7 @@ def _observed(scenario: Scenario, cluster: Witnessed, witnesses: Witnesses, dice
         epoch_after=cluster.epoch,
         primary_before=scene.primary,
         primary_after=cluster.primary,
-        testimony=testimony,
+        hearing=hearing,
         whole_after_s=whole_after_s,
         history_text=_history_since(cluster, scene.epoch, wall_ms),
         status_text=_statuses_since(cluster, scene.began_us),
@@ -192,7 +197,7 @@ def _line(row: Row) -> str:
     def ms(value: float | None) -> str:
         return "no end" if value is None else f"{value:.0f} ms"
 
-    verdict = "as it must be" if row.passed else "WRONG: " + "; ".join(row.complaints)
+    said = ": ".join(filter(None, (verdict(row), "; ".join((*row.complaints, *row.late)))))
     where = f"  (evidence: {row.evidence})" if row.evidence else ""
     outages = f"DNS {ms(row.outage_dns_ms)}, multi-host {ms(row.outage_multihost_ms)}"
-    return f"   {outages}; {row.took_s:.0f} s, load {row.load_average}; {verdict}{where}"
+    return f"   {outages}; {row.took_s:.0f} s, load {row.load_average}; {said}{where}"

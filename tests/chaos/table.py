@@ -19,13 +19,17 @@ def table_of(rows: Sequence[Row]) -> Table:
     for column in COLUMNS:
         table.add_column(column, justify="left" if column in ("fault", "verdict") else "right")
     for row in rows:
-        verdict = "good" if row.passed else "WRONG"
-        table.add_row(*cells(row)[:-1], verdict, style="" if row.passed else "red")
+        style = "" if row.passed else "red" if row.complaints else "yellow"
+        table.add_row(*cells(row)[:-1], verdict(row), style=style)
     return table
 
 
+def verdict(row: Row) -> str:
+    return "good" if row.passed else "WRONG" if row.complaints else "late"
+
+
 def complaints(rows: Iterable[Row]) -> list[str]:
-    return [f"{row.name}: {complaint}" for row in rows for complaint in row.complaints]
+    return [f"{verdict(row):<5}  {row.name}: {said}" for row in rows for said in (*row.complaints, *row.late)]
 
 
 def markdown(rows: Iterable[Row]) -> str:
@@ -42,7 +46,7 @@ def cells(row: Row) -> tuple[str, ...]:
         str(row.lost_count),
         str(row.second_writer_count),
         whole,
-        "good" if row.passed else "; ".join(row.complaints),
+        ": ".join(filter(None, (verdict(row), "; ".join((*row.complaints, *row.late))))),
     )
 
 

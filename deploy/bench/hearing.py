@@ -15,7 +15,7 @@ from deploy.bench.verdict import Journal, outage_around
 
 
 @dataclass(frozen=True, slots=True)
-class Testimony:
+class Hearing:
     outage_ms: Mapping[str, float | None]
     """By writer, the longest gap around the fault; None: it never ended."""
     reconnects: Mapping[str, int]
@@ -38,7 +38,7 @@ def hear(
     reads: Sequence[Read],
     second_writes: Sequence[Wrote],
     fault_at_us: int,
-) -> Testimony:
+) -> Hearing:
     """`journals` by writer; `present` has by writer all n of its table, read from the primary at the end."""
     complaints = [
         f"{name} was acknowledged nothing" for name, one in journals.items() if not one.acknowledged
@@ -63,7 +63,7 @@ def hear(
         complaints.append(f"{len(gone)} rows were shown and are gone: {_some(gone)}")
     if not reads:
         complaints.append("no reader was ever answered")
-    return Testimony(
+    return Hearing(
         outage_ms=outage_ms,
         reconnects={
             name: sum(connect.outcome == "ok" and connect.at_us > fault_at_us for connect in one.connects)
