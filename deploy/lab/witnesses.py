@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deploy.bench import second_writer
-from deploy.bench.reads import Read, read_reads
 from deploy.bench.hearing import Hearing, hear
+from deploy.bench.reads import Read, read_reads
 from deploy.bench.verdict import Journal, read_journal
 from deploy.lab.fleet import CLIENT_HOST
 from deploy.lab.lab import LabFailed

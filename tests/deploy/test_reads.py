@@ -6,10 +6,10 @@ import json
 
 import pytest
 
+from deploy.bench.hearing import hear
 from deploy.bench.reader import question
 from deploy.bench.reads import STALE_BOUND_US, Read, oldest, read_reads, stale, vanished
 from deploy.bench.second_writer import Wrote
-from deploy.bench.hearing import hear
 from deploy.bench.verdict import Acknowledged, Journal, read_journal
 
 ROWS = [Acknowledged(n, n * 10_000 - 1_000, n * 10_000) for n in range(1, 101)]
