@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from deploy.bench.hearing import Hearing
 from deploy.lab.witnesses import MULTIHOST, REFERENCE
-from tests.chaos.scenario import Scenario, Then
+from tests.chaos.scenario import NO_INTERRUPTION_MS, Scenario, Then
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,8 @@ def _too_long(scenario: Scenario, hearing: Hearing) -> list[str]:
         outage_ms = hearing.outage_ms[writer]
         if outage_ms is not None and limit_ms is not None and outage_ms > limit_ms:
             found.append(f"{writer}: {outage_ms:.0f} ms without a write, at most {limit_ms} ms are due")
-        if scenario.is_uninterrupted and hearing.reconnects[writer]:
+        is_uninterrupted = limit_ms is not None and limit_ms <= NO_INTERRUPTION_MS
+        if is_uninterrupted and hearing.reconnects[writer]:
             found.append(f"{writer} had to connect anew {hearing.reconnects[writer]} times")
     return found
 

@@ -56,14 +56,32 @@ class Chaos:
         while waiting:
             self._say("building a fleet")
             with fleet(self._say) as (cluster, witnesses):
-                while waiting:
-                    row = self.one(waiting.pop(0), cluster, witnesses)
-                    if row.whole_after_s is None or row.lost_count or row.second_writer_count:
-                        break
+                self._on_one_fleet(waiting, cluster, witnesses)
                 self._last_look(witnesses)
 
+    def _on_one_fleet(self, waiting: list[Scenario], cluster: Witnessed, witnesses: Witnesses) -> None:
+        """Takes away what was played. Ends early where the next fault would not begin from a whole cluster."""
+        is_new = True
+        while waiting:
+            try:
+                cluster.whole(WHOLE_WITHIN_S)
+                witnesses.begin()
+            except LabFailed as failed:
+                if is_new:
+                    raise
+                self._say(f"   no other fault can begin here: {failed}")
+                after = f"after it, the next fault could not begin: {failed}"
+                row = replace(self.rows[-1], complaints=(*self.rows[-1].complaints, after))
+                self.rows[-1] = self._keep(row, cluster)
+                return
+            row = self.one(waiting.pop(0), cluster, witnesses)
+            if row.whole_after_s is None or row.lost_count or row.second_writer_count:
+                return
+            is_new = False
+
     def one(self, scenario: Scenario, cluster: Witnessed, witnesses: Witnesses) -> Row:
-        """Its dice depend on the seed and its name alone, so that one fault can be played again."""
+        """On a whole cluster whose witnesses have begun. Its dice depend on the seed and its name alone, so that
+        one fault can be played again."""
         began_s = time.monotonic()
         self._say(f"── {scenario.name}: {scenario.must}")
         dice = random.Random(f"{self._seed} {scenario.name}")
@@ -125,8 +143,6 @@ def fleet(say: Say, description: Fleet = FLEET) -> Iterator[tuple[Witnessed, Wit
 
 
 def _observed(scenario: Scenario, cluster: Witnessed, witnesses: Witnesses, dice: random.Random) -> Observed:
-    cluster.whole(WHOLE_WITHIN_S)
-    witnesses.begin()
     scene = Scene(cluster, witnesses, dice)
     wall_ms = time.time_ns() // 1_000_000
     failed, hearing, whole_after_s = "", None, None
