@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from deploy.bench.reads import Read, oldest, stale, vanished
+from deploy.bench.reads import STALE_BOUND_US, Read, oldest, stale, vanished
 from deploy.bench.second_writer import Wrote
 from deploy.bench.verdict import Journal, outage_around
 
@@ -38,6 +38,8 @@ def hear(
     reads: Sequence[Read],
     second_writes: Sequence[Wrote],
     fault_at_us: int,
+    *,
+    stale_bound_us: int = STALE_BOUND_US,
 ) -> Hearing:
     """`journals` by writer; `present` has by writer all n of its table, read from the primary at the end."""
     complaints = [
@@ -46,7 +48,7 @@ def hear(
     outage_ms = {name: _outage_ms(one, fault_at_us) for name, one in journals.items()}
     lost = tuple((name, n) for name, one in journals.items() for n in sorted(one.numbers - present[name]))
     missing = oldest(reads, {name: one.acknowledged for name, one in journals.items()})
-    too_old = stale(missing)
+    too_old = stale(missing, stale_bound_us)
     gone = vanished(reads, present)
     if lost:
         complaints.append(f"{len(lost)} acknowledged rows are lost: {_some(lost)}")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from deploy.bench import second_writer
 from deploy.bench.hearing import Hearing, hear
-from deploy.bench.reads import Read, read_reads
+from deploy.bench.reads import STALE_BOUND_US, Read, read_reads
 from deploy.bench.verdict import Journal, read_journal
 from deploy.lab.fleet import CLIENT_HOST
 from deploy.lab.lab import LabFailed
@@ -122,8 +122,9 @@ class Witnesses:
                 raise LabFailed(f"{writer} was not acknowledged within {within_s:.0f} s")
             time.sleep(0.1)
 
-    def hearing(self, fault_at_us: int) -> Hearing:
-        """After `end`, from a whole cluster: this round against what its primary has."""
+    def hearing(self, fault_at_us: int, frozen_us: int = 0) -> Hearing:
+        """After `end`, from a whole cluster: this round against what its primary has. A host that stood still for
+        `frozen_us` may serve reads that are older by so much: it could not fence itself meanwhile."""
         first = self._round * NUMBERS_A_ROUND
         return hear(
             {writer.name: self.journal(writer.name) for writer in WRITERS},
@@ -131,6 +132,7 @@ class Witnesses:
             self._reads(),
             self._cluster.second_writes(),
             fault_at_us,
+            stale_bound_us=STALE_BOUND_US + frozen_us,
         )
 
     def lost_in_all_rounds(self) -> list[tuple[str, int]]:

@@ -33,17 +33,17 @@ def _isolated_shortly(scene: Scene) -> None:
 
 
 def _frozen_and_thawed(scene: Scene) -> None:
-    scene.did(scene.faults.freeze_host(scene.primary_host))
+    scene.freeze(scene.primary_host)
     scene.await_failover()
     scene.hold(scene.dice.uniform(0.5, FENCED_BY_NOW_S))
-    scene.faults.thaw_host(scene.primary_host)
+    scene.thaw(scene.primary_host)
     scene.hold(2.0)
 
 
 def _frozen_shortly(scene: Scene) -> None:
-    scene.did(scene.faults.freeze_host(scene.primary_host))
+    scene.freeze(scene.primary_host)
     scene.hold(0.4)
-    scene.faults.thaw_host(scene.primary_host)
+    scene.thaw(scene.primary_host)
     scene.await_writes()
 
 

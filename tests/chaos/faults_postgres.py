@@ -70,7 +70,12 @@ def _replay_paused(scene: Scene) -> None:
         scene.cluster.sql(member, "SELECT pg_wal_replay_pause()")
     scene.hold(2.0)
     scene.did(scene.faults.kill_postmaster(scene.shop, scene.primary))
-    scene.await_failover()
+    status = scene.await_failover()
+    scene.hold(2.0)
+    # Whoever paused it goes on with it: a standby whose replay stands still can't follow into the new timeline.
+    for member in scene.standbys:
+        if member != status["primary"]:
+            scene.cluster.sql(member, "SELECT pg_wal_replay_resume()")
 
 
 SCENARIOS = (

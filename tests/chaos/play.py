@@ -163,7 +163,7 @@ def _observed(scenario: Scenario, cluster: Witnessed, witnesses: Witnesses, dice
         failed = failed or str(error)
     witnesses.end()
     try:
-        hearing = witnesses.hearing(scene.fault_at_us or scene.began_us)
+        hearing = witnesses.hearing(scene.fault_at_us or scene.began_us, scene.frozen_us)
     except LabFailed as error:
         failed = failed or f"the witnesses could not be heard: {error}"
     return Observed(

@@ -35,6 +35,9 @@ class Scene:
         """The control node that leads; also its host's name."""
         self.began_us = now_us()
         self.fault_at_us: int | None = None
+        self.frozen_us = 0
+        """How long a host stood still: a bound in the running time of its processes does not count that."""
+        self._frozen_at_us: dict[str, int] = {}
         self.notes: list[str] = []
 
     # Who is where
@@ -80,6 +83,13 @@ class Scene:
 
     def kill(self, host: str, role: Role, *, how: signal.Signals = signal.SIGKILL, most: int = 1) -> None:
         self.did(self.faults.signal_process(host, role, how, most=most))
+
+    def freeze(self, host: str) -> None:
+        self._frozen_at_us[host] = self.did(self.faults.freeze_host(host)).at_us
+
+    def thaw(self, host: str) -> None:
+        self.faults.thaw_host(host)
+        self.frozen_us = max(self.frozen_us, now_us() - self._frozen_at_us.pop(host))
 
     def restart(self, host: str, *, clock_shift_s: int = 0) -> None:
         self.faults.restart_host(host, clock_shift_s=clock_shift_s)
