@@ -78,7 +78,7 @@ def _packet_loss(scene: Scene) -> None:
 def _flapping(scene: Scene) -> None:
     for _ in range(5):
         scene.did(scene.faults.links.isolate(scene.primary_host))
-        scene.hold(0.3)
+        scene.hold(0.2)  # and the time that the two commands take
         scene.faults.links.heal(scene.primary_host)
         scene.hold(1.0)
     scene.await_writes()
@@ -176,12 +176,12 @@ SCENARIOS = (
         "20 % packet loss at the primary for half a minute",
         "no failover; clients see what TCP makes of it",
         Then.STAYS,
-        4_000,
+        None,
         _packet_loss,
     ),
     Scenario(
         "flapping link of the primary",
-        "300 ms of silence are no loss: no failover",
+        "some 300 ms of silence are no loss: no failover",
         Then.STAYS,
         2_000,
         _flapping,
