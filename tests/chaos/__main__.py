@@ -36,6 +36,7 @@ def main(words: list[str]) -> int:
         "--list", action="store_true", help="the faults, what must come of each, and its bound"
     )
     parser.add_argument("--seed", type=int, help="of what is left to chance, such as the moment of a fault")
+    parser.add_argument("--times", type=int, default=1, help="each so many times, one after the other")
     parser.add_argument("--json", type=Path, help="write the run to this file too")
     parser.add_argument("--markdown", type=Path, help="write the table to this file too")
     parser.add_argument("--evidence", type=Path, help="where logs and journals of what was wrong are kept")
@@ -61,7 +62,8 @@ def main(words: list[str]) -> int:
     def say(text: str) -> None:
         console.print(f"{time.monotonic() - began_s:7.1f} s  {text}", markup=False)
 
-    say(f"{len(scenarios)} of {len(CATALOGUE)} faults, seed {seed}")
+    scenarios = tuple(scenario for scenario in scenarios for _ in range(told.times))
+    say(f"{len(scenarios)} faults, of a catalogue of {len(CATALOGUE)}; seed {seed}")
     evidence = told.evidence or Path(tempfile.gettempdir()) / f"{EVIDENCE}-{seed}"
     chaos = Chaos(say, seed, evidence)
     try:

@@ -84,7 +84,8 @@ class Chaos:
         one fault can be played again."""
         began_s = time.monotonic()
         self._say(f"── {scenario.name}: {scenario.must}")
-        dice = random.Random(f"{self._seed} {scenario.name}")
+        played_count = sum(row.name == scenario.name for row in self.rows)
+        dice = random.Random(f"{self._seed} {scenario.name} {played_count}")
         seen = _observed(scenario, cluster, witnesses, dice)
         row = judged(scenario, seen, time.monotonic() - began_s, timed=self._timed)
         row = replace(row, load_average=round(os.getloadavg()[0], 1))
@@ -109,7 +110,8 @@ class Chaos:
         self._say(f"all rows of all faults were read back: {len(lost)} are missing")
 
     def _keep(self, row: Row, cluster: Witnessed) -> Row:
-        folder = self._evidence / row.name.replace(" ", "-").replace(",", "")
+        name = "".join(letter if letter.isalnum() else "-" for letter in row.name)
+        folder = self._evidence / f"{len(self.rows):02d}-{name}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         shutil.copytree(cluster.lab.files.logs, folder / "logs")
