@@ -114,7 +114,12 @@ class Chaos:
         folder = self._evidence / f"{len(self.rows):02d}-{name}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        shutil.copytree(cluster.lab.files.logs, folder / "logs")
+        files = cluster.lab.files
+        shutil.copytree(files.logs, folder / "logs")
+        for host in cluster.lab.plan.member_hosts:
+            log = files.host_folder(host) / "state" / "postgresql.log"
+            if log.exists():
+                shutil.copyfile(log, folder / "logs" / f"{host.name}-postgresql.log")
         shutil.copytree(cluster.folder, folder / "witnesses", ignore=shutil.ignore_patterns("password"))
         (folder / "history.txt").write_text(row.observed.history_text)
         (folder / "status.txt").write_text(row.observed.status_text)

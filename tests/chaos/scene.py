@@ -75,9 +75,10 @@ class Scene:
 
     def did(self, fault: Fault) -> Fault:
         """The first fault of the scene is the one that the outage is measured from."""
-        if self.fault_at_us is None:
-            self.fault_at_us = fault.at_us
-        if fault.ends_sent:
+        if self.fault_at_us is not None:
+            return fault
+        self.fault_at_us = fault.at_us
+        if fault.ends_sent:  # in the middle of another fault a connection may well end just before the cut
             self.notes.append(f"{fault.ends_sent} FIN or RST left {fault.where}: it was not silent")
         return fault
 
