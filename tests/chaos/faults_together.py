@@ -31,6 +31,17 @@ def _candidates_host_lost(scene: Scene) -> None:
     scene.await_failover(60.0)
 
 
+def _candidates_host_lost_while_promoted(scene: Scene) -> None:
+    """The last member takes over alone: the primary's agent is there, but its PostgreSQL is down and not sealed."""
+    scene.did(scene.faults.kill_postmaster(scene.shop, scene.primary))
+    status = scene.until(
+        lambda s: s["phase"] == "PROMOTING" or s["epoch"] > scene.epoch + 1, "promoting somebody"
+    )
+    chosen = [line["member"] for line in status["reasons"] if line["reason"] == "candidate_chosen"]
+    scene.did(scene.faults.lose_host(scene.host(chosen[0] if chosen else scene.standbys[0])))
+    scene.await_failover(60.0)
+
+
 def _killed_just_after(scene: Scene) -> None:
     scene.did(scene.faults.kill_postmaster(scene.shop, scene.primary))
     status = scene.until(
@@ -115,6 +126,14 @@ SCENARIOS = (
         Then.MOVES,
         15_000,
         _candidates_host_lost,
+        history=("PrimaryCrashed",),
+    ),
+    Scenario(
+        "candidate's host lost while it is promoted",
+        "another one is promoted in another epoch, if need be alone",
+        Then.MOVES,
+        15_000,
+        _candidates_host_lost_while_promoted,
         history=("PrimaryCrashed",),
     ),
     Scenario(
