@@ -12,6 +12,7 @@ import secrets
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +20,7 @@ from rich.console import Console
 from deploy.lab.lab import LabFailed
 from deploy.lab.namespaces import can_have_namespaces
 from tests.chaos.catalogue import CATALOGUE, chosen
-from tests.chaos.play import Chaos
+from tests.chaos.play import FLEET, Chaos
 from tests.chaos.table import complaints, document, markdown, table_of
 
 EVIDENCE = "primacy-chaos"
@@ -37,6 +38,7 @@ def main(words: list[str]) -> int:
     )
     parser.add_argument("--seed", type=int, help="of what is left to chance, such as the moment of a fault")
     parser.add_argument("--times", type=int, default=1, help="each so many times, one after the other")
+    parser.add_argument("--disk-mib", type=int, default=FLEET.disk_mib, help="of each member's disk")
     parser.add_argument("--json", type=Path, help="write the run to this file too")
     parser.add_argument("--markdown", type=Path, help="write the table to this file too")
     parser.add_argument("--evidence", type=Path, help="where logs and journals of what was wrong are kept")
@@ -65,7 +67,7 @@ def main(words: list[str]) -> int:
     scenarios = tuple(scenario for scenario in scenarios for _ in range(told.times))
     say(f"{len(scenarios)} faults, of a catalogue of {len(CATALOGUE)}; seed {seed}")
     evidence = told.evidence or Path(tempfile.gettempdir()) / f"{EVIDENCE}-{seed}"
-    chaos = Chaos(say, seed, evidence)
+    chaos = Chaos(say, seed, evidence, description=replace(FLEET, disk_mib=told.disk_mib))
     try:
         chaos.play(scenarios)
     except LabFailed as failed:

@@ -33,7 +33,8 @@ FLEET = Fleet(
         Site("west", ("control2", "shop-b")),
         Site("north", ("control3", "shop-c")),
     ),
-    disk_mib=640,
+    # PostgreSQL keeps 1 GB of WAL (wal_keep_size), and each timeline begins a segment of its own.
+    disk_mib=2_048,
 )
 SETTLE_S = 1.0
 # Longer than any beat, so that the fault falls at any phase of it.
@@ -44,18 +45,21 @@ Say = Callable[[str], None]
 
 
 class Chaos:
-    def __init__(self, say: Say, seed: int, evidence: Path, *, timed: bool = True) -> None:
+    def __init__(
+        self, say: Say, seed: int, evidence: Path, *, timed: bool = True, description: Fleet = FLEET
+    ) -> None:
         self._say = say
         self._seed = seed
         self._evidence = evidence
         self._timed = timed
+        self._description = description
         self.rows: list[Row] = []
 
     def play(self, scenarios: Sequence[Scenario]) -> None:
         waiting = list(scenarios)
         while waiting:
             self._say("building a fleet")
-            with fleet(self._say) as (cluster, witnesses):
+            with fleet(self._say, self._description) as (cluster, witnesses):
                 self._on_one_fleet(waiting, cluster, witnesses)
                 self._last_look(witnesses)
 
@@ -130,7 +134,7 @@ class Chaos:
 
 
 @contextmanager
-def fleet(say: Say, description: Fleet = FLEET) -> Iterator[tuple[Witnessed, Witnesses]]:
+def fleet(say: Say, description: Fleet) -> Iterator[tuple[Witnessed, Witnesses]]:
     """Born, with its witnesses' tables."""
     with Lab(description, Programs.discover()) as lab:
         for warning in lab.warnings:
