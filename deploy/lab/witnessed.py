@@ -159,6 +159,20 @@ class Witnessed:
             f"whole in epoch {epoch_at_least}",
         )
 
+    def asked_whole(self, within_s: float, *, epoch_at_least: int = 1) -> Status:
+        """Asked anew, as the newest status that was pushed may be of a leader that is gone."""
+        ends_at = time.monotonic() + within_s
+        while True:
+            self.whole(ends_at - time.monotonic(), epoch_at_least=epoch_at_least)
+            done = self.lab.primacy("status", self.cluster, "--json")
+            if done.returncode == 0:
+                found: Status = json.loads(done.stdout)
+                if found["whole"] and found["epoch"] >= epoch_at_least:
+                    return found
+            if time.monotonic() > ends_at:
+                raise LabFailed(f"not whole when it was asked for: {done.stdout or done.stderr}"[:500])
+            time.sleep(0.3)
+
     @property
     def primary(self) -> str:
         newest = self.watch.newest

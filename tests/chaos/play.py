@@ -68,7 +68,7 @@ class Chaos:
         is_new = True
         while waiting:
             try:
-                cluster.whole(WHOLE_WITHIN_S)
+                cluster.asked_whole(WHOLE_WITHIN_S)
                 witnesses.begin()
             except LabFailed as failed:
                 if is_new:
@@ -156,7 +156,7 @@ def fleet(say: Say, description: Fleet) -> Iterator[tuple[Witnessed, Witnesses]]
 def _observed(scenario: Scenario, cluster: Witnessed, witnesses: Witnesses, dice: random.Random) -> Observed:
     scene = Scene(cluster, witnesses, dice)
     wall_ms = time.time_ns() // 1_000_000
-    failed, hearing, whole_after_s = "", None, None
+    failed, hearing, whole_after_s, status = "", None, None, None
     scene.hold(SETTLE_S + dice.uniform(0, PHASES_S))
     try:
         scenario.happen(scene)
@@ -166,7 +166,7 @@ def _observed(scenario: Scenario, cluster: Witnessed, witnesses: Witnesses, dice
     cluster.lab.faults.mend_all()
     scene.sit_again()
     try:
-        cluster.whole(scenario.whole_within_s, epoch_at_least=scene.epoch)
+        status = cluster.asked_whole(scenario.whole_within_s, epoch_at_least=scene.epoch)
         witnesses.await_writes(now_us(), scenario.whole_within_s)
         whole_after_s = time.monotonic() - mended_at_s
         scene.hold(AFTERWARDS_S)
@@ -179,9 +179,9 @@ def _observed(scenario: Scenario, cluster: Witnessed, witnesses: Witnesses, dice
         failed = failed or f"the witnesses could not be heard: {error}"
     return Observed(
         epoch_before=scene.epoch,
-        epoch_after=cluster.epoch,
+        epoch_after=cluster.epoch if status is None else int(status["epoch"]),
         primary_before=scene.primary,
-        primary_after=cluster.primary,
+        primary_after=cluster.primary if status is None else str(status["primary"]),
         hearing=hearing,
         whole_after_s=whole_after_s,
         history_text=_history_since(cluster, scene.epoch, wall_ms),
