@@ -50,7 +50,7 @@ bench-sim: ## how many counted failovers the simulator lives through in a second
 soak-sim: ## the simulator for hours on all cores, failing seeds kept in a file (HOURS=n, 1 by default)
 	@$(DEV) python -m tests.simulator --soak --hours $(or $(HOURS),1) $(ARGS)
 
-chaos: ## real faults on real parts, each with its verdict (ARGS="--only NAME", ARGS=--list); at most 30 minutes
+chaos: ## real faults on real parts, each with its verdict (ARGS="--only NAME", ARGS=--list); about half an hour
 	@$(DEV) python -m tests.chaos $(ARGS)
 
 soak: ## faults for hours on real parts

@@ -18,6 +18,8 @@ make chaos                                        all of them; root is needed
 make chaos ARGS="--only 'host lost'"              those of this name, or with these words in it
 make chaos ARGS="--list"                          what there is
 make chaos ARGS="--seed 7 --json run.json"        the same dice again; the whole run in a file
+make chaos ARGS="--only 'host lost' --times 10"   one fault again and again
+make chaos ARGS="--disk-mib 256"                  small disks: what a disk that fills up by itself does
 ```
 
 Three control nodes, each with an etcd member, three members with a disk of their own, BIND, and a client: each a
