@@ -30,7 +30,8 @@ class Links:
         self._slow: set[str] = set()
 
     def isolate(self, name: str) -> Fault:
-        """The link is down, the processes live."""
+        """The link is down, the processes live. Once it is up again the kernel may take as much as a second to see
+        that (it gathers such events), so for a short silence `cut` is the exact one."""
         self._needs_cuts("isolating a host")
         at_us = now_us()
         self._network.cut(self._plan.host(name))
