@@ -125,7 +125,9 @@ class Faults:
         ends_before = self._network.ends_seen(host)
         at_us = now_us()
         self._network.cut(host)
-        self.disks.resume(name)  # what waits for a stalled disk could not be killed
+        # What waits for a stalled disk ends only once that goes on, and then without another step of its own.
+        processes.send(self.pids_of(name), signal.SIGKILL)
+        self.disks.resume(name)
         self._kill_everything(host)
         time.sleep(GOODBYES_WITHIN_S)
         ends_after = self._network.ends_seen(host)
