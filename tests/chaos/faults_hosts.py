@@ -8,7 +8,7 @@ from tests.chaos.scene import Scene
 HOST_LOST_MS = 2_500
 # Above the bound on stale reads: by now a superseded primary has fenced itself.
 FENCED_BY_NOW_S = 8.0
-HISTORY_OF_SILENCE = ("suspected", "PrimaryHostLost", "promoted", "serving")
+HISTORY_OF_SILENCE = ("PrimaryHostLost", "promoted", "serving")
 
 
 def _host_lost(scene: Scene) -> None:
