@@ -15,8 +15,10 @@ NAMED = f"{NAME_SERVER_HOST}/named"
 
 
 def _leader_killed(scene: Scene) -> None:
+    term = scene.term
     scene.kill(scene.leader, Role.ORCHESTRATOR)
-    scene.await_another_leader()
+    # Its successor may be itself: the init system starts it again before its lease of leadership has run out.
+    scene.until(lambda s: s["leader"] != "" and s["term"] > term, f"led in a term after {term}")
     scene.await_writes()
 
 
@@ -158,7 +160,7 @@ def _name_server_frozen(scene: Scene) -> None:
 SCENARIOS = (
     Scenario(
         "leader killed",
-        "another control node takes over, the primary is left alone",
+        "a control node leads in another term, the primary is left alone",
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _leader_killed,

@@ -33,6 +33,7 @@ class Scene:
         self.standbys = tuple(member for member in cluster.members if member != self.primary)
         self.leader = str(status["leader"])
         """The control node that leads; also its host's name."""
+        self.term = int(status["term"])
         self.began_us = now_us()
         self.fault_at_us: int | None = None
         self.frozen_us = 0
