@@ -65,8 +65,8 @@ def test_etcd_and_the_name_server_serve_on_their_hosts(lab: Lab) -> None:
     lab.start_name_server()
     lab.start_control_nodes()
     lab.start_members()
-    assert lab.faults.pids_of("control1")
-    assert all(lab.faults.pids_of(host.name) for host in lab.plan.member_hosts)
+    for host in ("control1", *(host.name for host in lab.plan.member_hosts)):
+        wait_for(lambda host=host: bool(lab.faults.pids_of(host)))  # type: ignore[misc]
 
 
 def test_daemons_run_as_ordinary_users(lab: Lab) -> None:
