@@ -181,7 +181,14 @@ class Agent:
                 continue
             mark = state.flushed_mark
             if mark is None or mark.epoch != state.serving_epoch or mark.flushed_lsn < flushed_lsn:
-                await self._driver.remember({"flushed_mark": FlushedMark(state.serving_epoch, flushed_lsn)})
+                try:
+                    await self._driver.remember(
+                        {"flushed_mark": FlushedMark(state.serving_epoch, flushed_lsn)}
+                    )
+                except (
+                    OSError
+                ) as error:  # a full disk: it would die of this every second, and say nothing else
+                    log.error("flushed_mark.not_stored", error=str(error))
 
     async def _guarded(self) -> None:
         await self._guard.run()

@@ -31,6 +31,7 @@ class Diagnosis(StrEnum):
     HOST_LOST = "PrimaryHostLost"
     CANT_WRITE = "PrimaryCantWrite"
     OUT_OF_TOUCH = "PrimaryOutOfTouch"
+    DISK_FULL = "PrimaryDiskFull"
     REBUILT = "PrimaryRebuilt"
     AGENT_LOST = "AgentLost"
     CONTROL_PATH_CUT = "ControlPathCut"
@@ -44,6 +45,7 @@ FAILS_OVER = frozenset(
         Diagnosis.HOST_LOST,
         Diagnosis.CANT_WRITE,
         Diagnosis.OUT_OF_TOUCH,
+        Diagnosis.DISK_FULL,
         Diagnosis.REBUILT,
     }
 )
@@ -51,6 +53,10 @@ FAILS_OVER = frozenset(
 
 _START_PATIENCE_MS = 10_000
 """How long a primary that this node has not seen running may take to start before it counts as crashed."""
+_FULL_MIB = 16
+"""Less than one segment of WAL."""
+_ROOM_MIB = 128
+"""So much another member must have, or a failover would not help."""
 _HEARD_LATER_MS = 150
 """A witness disagrees only if it heard clearly after we did: the last words take their time."""
 
@@ -188,6 +194,10 @@ def _speaking(
     if stalled_ms is not None and stalled_ms >= profile.stalled_after_ms:
         text = f"no commit was flushed for {stalled_ms} ms, the limit is {profile.stalled_after_ms} ms"
         return Finding(Diagnosis.CANT_WRITE, (Because(Reason.PRIMARY_CANT_WRITE, name, text),))
+    roomy = _who_has_room(name, record, view, now, profile)
+    if facts.free_mib is not None and facts.free_mib < _FULL_MIB and roomy is not None:
+        text = f"its disk is full: {facts.free_mib} MiB are free; {roomy[0]} has {roomy[1]} MiB"
+        return Finding(Diagnosis.DISK_FULL, (Because(Reason.PRIMARY_DISK_FULL, name, text),))
     if facts.write_state is WriteState.WAITING:
         silent_ms = _out_of_touch_ms(seen, view, now)
         waiting_ms = facts.write_age_ms
@@ -201,6 +211,23 @@ def _speaking(
         return Finding(Diagnosis.QUORUM_AT_RISK, (Because(Reason.PRIMARY_HEALTHY, name, text),))
     reason = Reason.PRIMARY_LATE if live is Liveness.LATE else Reason.PRIMARY_HEALTHY
     return Finding(Diagnosis.HEALTHY, (Because(reason, name),))
+
+
+def _who_has_room(
+    name: MemberName, record: Record, view: ClusterView, now: Instant, profile: Profile
+) -> tuple[MemberName, int] | None:
+    """Of those who could take over, the one with the most."""
+    free = [
+        (facts.free_mib, other.name)
+        for other in record.members
+        if other.name != name
+        and not other.nofailover
+        and (facts := view.member(other.name).facts) is not None
+        and facts.free_mib is not None
+        and facts.free_mib >= _ROOM_MIB
+        and answers(view.member(other.name), now, profile)
+    ]
+    return (max(free)[1], max(free)[0]) if free else None
 
 
 def _out_of_touch_ms(seen: MemberView, view: ClusterView, now: Instant) -> int:

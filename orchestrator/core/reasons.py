@@ -29,6 +29,7 @@ class Reason(StrEnum):
     PRIMARY_HOST_LOST = "primary_host_lost"
     PRIMARY_CANT_WRITE = "primary_cant_write"
     PRIMARY_OUT_OF_TOUCH = "primary_out_of_touch"
+    PRIMARY_DISK_FULL = "primary_disk_full"
     PRIMARY_REBUILT = "primary_rebuilt"
     OBSERVER_DOUBTS_ITSELF = "observer_doubts_itself"
     OBSERVER_STANDS_DOWN = "observer_stands_down"

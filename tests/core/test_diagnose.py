@@ -119,3 +119,31 @@ def test_nobody_seals_because_of_a_deaf_primary_who_alone_could_be_sealed() -> N
     alone = replace(seen, members={MemberName("a"): seen.members[MemberName("a")]})
     decided = decide(alone, NOW)
     assert decided.record is None
+
+
+def _full(*, free_mib: int, elsewhere_mib: int | None) -> ClusterView:
+    return view(
+        heard("a", postgres=PostgresState.PRIMARY, free_mib=free_mib),
+        heard("b", free_mib=elsewhere_mib),
+        heard("c"),
+    )
+
+
+def test_a_primary_whose_disk_is_full_is_replaced_by_one_that_has_room() -> None:
+    """Inserts fail, though our own probe, which writes WAL only, still finds room in a segment."""
+    decided = decide(_full(free_mib=3, elsewhere_mib=4_000), NOW)
+    assert decided.reasons[0].reason is Reason.PRIMARY_DISK_FULL
+    assert decided.record is not None
+    assert decided.record.phase is Phase.SEALING
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        pytest.param(_full(free_mib=16, elsewhere_mib=4_000), id="a_segment_of_wal_still_fits"),
+        pytest.param(_full(free_mib=3, elsewhere_mib=100), id="the_others_are_full_as_well"),
+        pytest.param(_full(free_mib=3, elsewhere_mib=None), id="nothing_is_known_of_the_others"),
+    ],
+)
+def test_a_full_disk_is_no_reason_where_a_failover_would_not_help(seen: ClusterView) -> None:
+    assert diagnose(record(), seen, NOW, POLICY).diagnosis is Diagnosis.HEALTHY

@@ -96,6 +96,8 @@ class Outages:
 
     def begin(self, one: Round) -> None:
         alone = len(one.faults) == 1 and one.faults[0].fault in JUDGED
+        if self._fleet.in_store_until_us > self._fleet.world.now_us:
+            alone = False  # something of an earlier round comes yet (seed 210766138)
         self._late_us = self._fleet.world.late_us
         self._watching = one.faults[0].fault if alone and self._plan.weather == "calm" else ""
         self.longest_ms = self._quiet_us = 0

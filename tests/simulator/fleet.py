@@ -70,6 +70,8 @@ class Fleet:
         """Pairs that can't reach each other; "control" is every control node."""
         self.lasts_until_us = 0
         """Until then a fault needs time to come about: nothing is healed before."""
+        self.in_store_until_us = 0
+        """By then everything has happened that the faults so far had in store; healing does not take it back."""
         self.on_saved: Callable[[Record | None, Record], None] = lambda old, new: None
         self._awaited: list[tuple[Callable[[Record], bool], Callable[[], None]]] = []
         self.sent: list[Assignment] = []

@@ -40,7 +40,9 @@ class Scene:
         return self.dice.between(low * 1_000, high * 1_000)
 
     def later(self, low_ms: int, high_ms: int, happen: Callable[[], None]) -> None:
-        self.fleet.world.after(self.ms(low_ms, high_ms), happen)
+        after_us = self.ms(low_ms, high_ms)
+        self.fleet.in_store_until_us = max(self.fleet.in_store_until_us, self.fleet.world.now_us + after_us)
+        self.fleet.world.after(after_us, happen)
 
     def lasts(self, duration_ms: int) -> None:
         """So much time it needs to come about: nothing is healed before."""
