@@ -70,7 +70,7 @@ def stages(pytest_arguments: Sequence[str]) -> Iterator[Stage]:
         ),
     )
     yield Stage("types", 60, (Command((*python, "mypy")),))
-    yield Stage("unit", 60, _pytest(unit_paths(), pytest_arguments))
+    yield Stage("unit", 120, _pytest(unit_paths(), pytest_arguments))
     simulator = _pytest(["tests/simulator"], pytest_arguments)
     if (ROOT / "tests/simulator/__main__.py").exists():
         simulator += (
