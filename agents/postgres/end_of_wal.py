@@ -39,6 +39,7 @@ async def _scan(server: Server, *, durably: bool = False) -> tuple[WalEnd, Lsn |
     identity = await server.identity()
     flushed_lsn: Lsn | None = None
     running = await server.find() is not None
+    clean = False
     if running:
         row = await server.control.row(_FROM_A_STANDBY, within_ms=config.sql_within_ms)
         recovering, flushed, replayed, timeline = row
@@ -52,6 +53,7 @@ async def _scan(server: Server, *, durably: bool = False) -> tuple[WalEnd, Lsn |
             raise StepFailed("processes of PostgreSQL are left: its end can't be measured yet")
         control = await server.control_data()
         start_lsn, timeline = control.redo_lsn, control.timeline
+        clean = control.clean_shutdown
     scan = partial(
         find_end,
         config.wal_directory,
@@ -61,13 +63,9 @@ async def _scan(server: Server, *, durably: bool = False) -> tuple[WalEnd, Lsn |
         system_identifier=identity.system_identifier,
     )
     found = await server.scanning.run("scanning the end of WAL", _SCAN_WITHIN_MS, scan)
-    if durably and not running:
+    if durably and not running and not clean:
         sync = partial(
-            sync_wal,
-            config.wal_directory,
-            start_lsn=start_lsn,
-            end_lsn=found.end_lsn,
-            segment_bytes=identity.segment_bytes,
+            sync_wal, config.wal_directory, end_lsn=found.end_lsn, segment_bytes=identity.segment_bytes
         )
         await server.scanning.run("making durable what was scanned", _SCAN_WITHIN_MS, sync)
     return found, flushed_lsn
