@@ -134,7 +134,8 @@ class RecordTruth:
         # However irregularly a standby spoke, one that was silent for longer does not count as one that answers.
         slower_ms = 2 * (profile.beat_standby_every_ms - profile.beat_primary_every_ms)
         allowed_us = (profile.suspect_ceiling_ms + slower_ms) * (1_000 + profile.drift_permille)
-        since = leader.decided_us - allowed_us - _ON_ITS_WAY_US
+        # Nor does one whose clock stood still know for how long it heard nobody.
+        since = leader.decided_us - allowed_us - _ON_ITS_WAY_US - leader.hidden_us
         lost = old.primary if by.by == "PrimaryHostLost" and old.phase is Phase.STABLE else None
         there = {
             m.voter
