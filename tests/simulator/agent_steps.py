@@ -318,6 +318,8 @@ def _need_disk(pg: Postgres) -> None:
 
 def _measure(pg: Postgres) -> st.EndOfWal:
     """The scan, from what was replayed; with how far it was flushed, if the server was not restarted since."""
+    if pg.state in (PostgresState.ABSENT, PostgresState.HALF):
+        raise st.StepFailed("the control file can't be read")
     end = pg.readable_end
     if pg.state is not PostgresState.STANDBY:
         pg.flushed_upto = pg.end  # made durable first (agents/postgres/wal_sync.py)

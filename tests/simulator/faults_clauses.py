@@ -268,10 +268,10 @@ def host_comes_back_with_an_old_copy(s: Scene) -> None:
     fleet.agents[victim].forget()
     s.lost.append(victim)
     fleet.checkers.forgot(victim)
-    nothing = s.dice.chance(300)
+    nothing, boot = s.dice.chance(300), fleet.agents[victim].boot
 
     def back() -> None:
-        if victim in fleet.down:
+        if victim in fleet.down and fleet.agents[victim].boot == boot:  # not lost anew since (seed 840001296)
             _yesterday(fleet.postgres[victim], s.dice, nothing=nothing)
             fleet.restart_host(victim)
             for _ in range(4):  # what was meant for the incarnation that is lost
