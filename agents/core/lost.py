@@ -7,6 +7,10 @@ when the agent starts; afterwards only the agent itself changes the directory.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
 from msgspec.structs import replace
 
 from agents.core.state import AgentState
@@ -37,18 +41,26 @@ def why_renewed(state: AgentState, sight: Sight) -> str:
     return ""
 
 
+FORGOTTEN: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "assignment": None,
+        "seal": None,
+        "promotion": None,
+        "promotion_signalled": False,
+        "serving_rule": None,
+        "confirmation": None,
+        "flushed_mark": None,
+        "missing_below_lsn": None,
+    }
+)
+"""What another incarnation starts with: nothing that the old one promised or was told (R13)."""
+
+
 def renewed(state: AgentState, incarnation: IncarnationId) -> AgentState:
     """Nothing that the old incarnation promised or was told holds for the new one, but `obeyed` (I9)."""
     return replace(
         state,
         incarnation=incarnation,
         system_identifier="",
-        assignment=None,
-        seal=None,
-        promotion=None,
-        promotion_signalled=False,
-        serving_rule=None,
-        confirmation=None,
-        flushed_mark=None,
-        missing_below_lsn=None,
+        **FORGOTTEN,
     )

@@ -12,6 +12,7 @@ from agents.core import asking
 from agents.core.asking import Recipe
 from agents.core.claim import claim_directory
 from agents.core.lineage import is_damaged, misfit
+from agents.core.lost import FORGOTTEN
 from agents.core.recipe_seal import acts_as_primary
 from agents.core.state import AgentState, flushed_as_primary
 from agents.core.steps import (
@@ -179,19 +180,11 @@ def _rebuild(
 
 
 def _directory_lost() -> Recipe[None]:
-    """Under a running agent; at its start agents/core/lost.py sees it (R7, R13)."""
+    """Under a running agent; at its start agents/core/lost.py sees it (R7, R13). Whatever still runs over the files
+    that are gone would go on acknowledging under the old number, so it ends first."""
+    yield from asking.stop()
     incarnation = yield from asking.draw_incarnation()
-    yield from asking.store(
-        incarnation=incarnation,
-        system_identifier="",
-        seal=None,
-        promotion=None,
-        promotion_signalled=False,
-        serving_rule=None,
-        confirmation=None,
-        flushed_mark=None,
-        missing_below_lsn=None,
-    )
+    yield from asking.store(incarnation=incarnation, system_identifier="", **FORGOTTEN)
     yield Tell(activity="the data directory was lost: it goes on as a new incarnation")
 
 
@@ -200,16 +193,5 @@ def _go_on_as_another(state: AgentState, activity: str) -> Recipe[None]:
     incarnation = yield from asking.draw_incarnation()
     # The marker first: a copy brings the source's, and cut short before `Store` it is all done again.
     yield WriteMarker(replace(state, incarnation=incarnation))
-    yield from asking.store(
-        incarnation=incarnation,
-        rebuilding="",
-        assignment=None,
-        seal=None,
-        promotion=None,
-        promotion_signalled=False,
-        serving_rule=None,
-        confirmation=None,
-        flushed_mark=None,
-        missing_below_lsn=None,
-    )
+    yield from asking.store(incarnation=incarnation, rebuilding="", **FORGOTTEN)
     yield Tell(activity=activity)
