@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Callable
 
 from tests.simulator.check_outage import COUNTED
+from tests.simulator.dice import Dice
 from tests.simulator.plan import Plan, Round, Timed, plan_of
 from tests.simulator.swarm import run
-from tests.simulator.world import Dice
 
 _LOSSES = ("crash_primary", "crash_primary", "lose_primary", "isolate_primary", "cascade")
 _ROUNDS = 12

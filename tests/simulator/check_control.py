@@ -10,7 +10,7 @@ from orchestrator.core.names import WantedNames
 from orchestrator.core.record import Phase, Record
 from orchestrator.shell.leases import PROOF_TRUSTED_MS
 from tests.simulator.check_choice import why_forbidden
-from tests.simulator.checkers import Violation
+from tests.simulator.violation import Violation
 
 if TYPE_CHECKING:
     from tests.simulator.fleet import Fleet

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core.names import WantedNames
 from orchestrator.core.record import Phase, Record
-from tests.simulator.checkers import Violation
 from tests.simulator.model_network import DNS
+from tests.simulator.violation import Violation
 
 if TYPE_CHECKING:
     from tests.simulator.fleet import Fleet

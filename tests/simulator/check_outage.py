@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from common.profile import Profile
 from orchestrator.core.record import Phase, Record
 from tests.simulator.check_refusal import why_needed
-from tests.simulator.checkers import Violation
+from tests.simulator.violation import Violation
 
 if TYPE_CHECKING:
     from tests.simulator.fleet import Fleet

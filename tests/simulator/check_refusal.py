@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from common.facts import PostgresState
 from orchestrator.core.record import Phase, Record
 from tests.simulator.check_choice import legal_candidate
-from tests.simulator.checkers import Violation
+from tests.simulator.violation import Violation
 
 if TYPE_CHECKING:
     from tests.simulator.fleet import Fleet

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from common.facts import PostgresState
-from tests.simulator.checkers import Violation
 from tests.simulator.model_agent import Agent
 from tests.simulator.model_parts import parse_rule
 from tests.simulator.model_postgres import Postgres
+from tests.simulator.violation import Violation
 
 if TYPE_CHECKING:
     from tests.simulator.fleet import Fleet

@@ -11,9 +11,9 @@ from common.ids import parse_application_name
 from common.lsn import Lsn
 from common.rule import Rule
 from orchestrator.core.record import Record
-from tests.simulator.checkers import Violation
 from tests.simulator.model_parts import RECORD, Entry, Receiver
 from tests.simulator.model_postgres import Postgres
+from tests.simulator.violation import Violation
 
 if TYPE_CHECKING:
     from tests.simulator.fleet import Fleet

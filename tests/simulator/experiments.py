@@ -13,11 +13,11 @@ from common.ids import MemberName
 from orchestrator.core.reasons import Reason
 from orchestrator.core.record import Phase, Record
 from orchestrator.core.spec import STRICT, ClusterSpec, MemberSpec
-from tests.simulator.checkers import Violation
 from tests.simulator.faults_clauses import agent_is_away_over_a_slow_promotion, load, slow_promotions
 from tests.simulator.fleet import Fleet
 from tests.simulator.model_parts import RECORD
 from tests.simulator.scene import Fault, Scene, scene
+from tests.simulator.violation import Violation
 
 _ANOTHER_ETCD = 78
 _QUIET_AFTER_US = 8_000_000  # by then everything has happened that the faults before had in store

@@ -8,12 +8,12 @@ from __future__ import annotations
 from common.facts import PostgresState
 from common.rule import RuleKind
 from orchestrator.core.record import Phase
+from tests.simulator.dice import Dice
 from tests.simulator.faults_host import damage_the_primary
 from tests.simulator.model_network import CONTROL
 from tests.simulator.model_parts import Conf
 from tests.simulator.model_postgres import Postgres
 from tests.simulator.scene import Fault, Scene
-from tests.simulator.world import Dice
 
 
 def leader_loses_the_others_first(s: Scene) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from tests.simulator.dice import Dice
 from tests.simulator.faults import AIMED, CLAUSES, CONTROL, EXPERIMENTS, HOST, KINDS, PLAIN, RARE
-from tests.simulator.world import Dice
 
 WEATHERS = ("calm", "calm", "calm", "lossy", "slow", "stormy")
 _ROUNDS = (0, 1, 1, 2, 2, 3, 4, 8)

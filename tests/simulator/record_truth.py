@@ -16,9 +16,9 @@ from common.ids import MemberName
 from common.lsn import ZERO, Lsn
 from common.rule import Rule, RuleKind, Voter
 from orchestrator.core.record import Phase, Prior, Record
-from tests.simulator.checkers import Violation
 from tests.simulator.model_parts import RECORD, Entry
 from tests.simulator.model_postgres import Postgres
+from tests.simulator.violation import Violation
 
 if TYPE_CHECKING:
     from tests.simulator.fleet import Fleet

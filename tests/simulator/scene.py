@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tests.simulator.dice import Dice
 from tests.simulator.fleet import Fleet
 from tests.simulator.model_control import Control
 from tests.simulator.model_network import CONTROL, ETCD
-from tests.simulator.world import Dice
 
 
 @dataclass(frozen=True, slots=True)

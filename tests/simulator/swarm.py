@@ -13,7 +13,7 @@ from tests.simulator.check_choice import legal_candidate
 from tests.simulator.check_exception import wrongly_told
 from tests.simulator.check_outage import Outages
 from tests.simulator.check_whole import have, lacking
-from tests.simulator.checkers import Violation
+from tests.simulator.dice import Dice
 from tests.simulator.faults import KINDS
 from tests.simulator.faults_control import STORMY
 from tests.simulator.fleet import Fleet
@@ -22,7 +22,7 @@ from tests.simulator.model_network import CALM, Weather
 from tests.simulator.model_parts import Entry
 from tests.simulator.plan import Plan, Round, plan_of
 from tests.simulator.scene import scene
-from tests.simulator.world import Dice
+from tests.simulator.violation import Violation
 
 _STUCK = frozenset(
     {

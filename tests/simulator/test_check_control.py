@@ -13,8 +13,8 @@ from common.rule import Voter, quorum
 from orchestrator.core.names import WantedNames
 from orchestrator.core.record import Phase, Prior, Record
 from tests.simulator.check_choice import legal_candidate, why_forbidden
-from tests.simulator.checkers import Violation
 from tests.simulator.fleet import Fleet
+from tests.simulator.violation import Violation
 
 A, B, C = MemberName("a"), MemberName("b"), MemberName("c")
 

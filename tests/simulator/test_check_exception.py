@@ -9,10 +9,10 @@ import pytest
 from orchestrator.core.status import ReasonLine
 from tests.simulator.broken import SECOND_US, record_of, run, until, whole_fleet
 from tests.simulator.check_exception import wrongly_told
-from tests.simulator.checkers import Violation
 from tests.simulator.fleet import Fleet
 from tests.simulator.model_clients import Clients
 from tests.simulator.swarm import _whole_again
+from tests.simulator.violation import Violation
 
 
 def _reasons(fleet: Fleet) -> tuple[ReasonLine, ...]:

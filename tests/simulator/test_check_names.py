@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.simulator.broken import SECOND_US, fail_over, record_of, run, until, whole_fleet
-from tests.simulator.checkers import Violation
 from tests.simulator.fleet import Fleet
+from tests.simulator.violation import Violation
 
 
 def _confirmed_failover() -> Fleet:

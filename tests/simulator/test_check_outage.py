@@ -8,11 +8,11 @@ import pytest
 
 from tests.simulator.broken import SECOND_US, isolate, run, until, whole_fleet
 from tests.simulator.check_outage import JUDGED, Outages, allowed_ms
-from tests.simulator.checkers import Violation
 from tests.simulator.faults import KINDS
 from tests.simulator.fleet import Fleet
 from tests.simulator.model_clients import Clients
 from tests.simulator.plan import Plan, Round, Timed
+from tests.simulator.violation import Violation
 
 
 def _watched(fault: str, weather: str = "calm") -> tuple[Fleet, Outages]:

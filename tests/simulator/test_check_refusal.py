@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from orchestrator.core.leave import leave
 from orchestrator.core.record import Operation, Phase
 from tests.simulator.broken import SECOND_US, isolate, record_of, run, until, whole_fleet
-from tests.simulator.checkers import Violation
 from tests.simulator.fleet import Fleet
 from tests.simulator.model_clients import Clients
+from tests.simulator.violation import Violation
 
 
 def _decides_nothing(fleet: Fleet) -> None:

@@ -14,10 +14,10 @@ from common.rule import SOLO, quorum
 from orchestrator.core.record import Phase, Prior
 from tests.simulator.broken import A, B, fail_over, isolate, record_of, rows, run, until, whole_fleet
 from tests.simulator.check_whole import have, lacking
-from tests.simulator.checkers import Violation
 from tests.simulator.fleet import Fleet
 from tests.simulator.model_clients import Clients
 from tests.simulator.swarm import _whole_again
+from tests.simulator.violation import Violation
 
 
 def _primary_crashes(fleet: Fleet) -> None:

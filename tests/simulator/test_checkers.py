@@ -21,10 +21,10 @@ from tests.simulator.broken import (
     until,
     whole_fleet,
 )
-from tests.simulator.checkers import Violation
 from tests.simulator.fleet import Fleet
 from tests.simulator.model_clients import Clients
 from tests.simulator.swarm import _whole_again
+from tests.simulator.violation import Violation
 
 
 def test_i1_an_acknowledged_row_that_lacks_at_the_new_primary_is_found() -> None:

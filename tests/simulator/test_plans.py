@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.simulator.dice import Dice
 from tests.simulator.plan import Plan, Round, Timed, plan_of, read
 from tests.simulator.shrink import kind_of, shrink
 from tests.simulator.swarm import run
-from tests.simulator.world import Dice
 
 _ROOT = Path(__file__).parent.parent.parent
 _PLANS = sorted((Path(__file__).parent / "plans").glob("*.plan"))

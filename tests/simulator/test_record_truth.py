@@ -25,7 +25,7 @@ from tests.simulator.broken import (
     until,
     whole_fleet,
 )
-from tests.simulator.checkers import Violation
+from tests.simulator.violation import Violation
 
 Bend = Callable[[Record, Record], Record]
 _OPERATION = Operation("op1", "automatic", "PrimaryCrashed")
