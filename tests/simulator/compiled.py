@@ -1,0 +1,155 @@
+"""`python -m tests.simulator --compiled ...`: the same, with cores and model as machine code.
+
+mypyc makes an extension module of each module that takes part in a run, once, in a folder that is named after their
+sources. Modules with msgspec Structs, or with children of built-in classes, are left as they are: mypyc can't take
+them. Traces are the same byte for byte. Where mypy, a C compiler or Python's headers are missing it runs uncompiled,
+and says so.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.abc
+import importlib.machinery
+import importlib.metadata
+import importlib.util
+import os
+import runpy
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).resolve().parents[2]
+_BEGINS = "tests/simulator/swarm.py"
+_PLACE = Path(os.environ.get("PRIMACY_HOME", f"/var/tmp/primacy-{os.geteuid()}")) / "cache"
+_OURS = ("agents", "common", "orchestrator", "tests")
+_UNFIT = frozenset({"AssertionError", "Exception", "Struct", "int", "random.Random", "msgspec.Struct"})
+"""Base classes that mypyc has no native children of."""
+_BUILD = """\
+import sys
+from mypyc.build import mypycify
+from setuptools import setup
+options = ["--explicit-package-bases", "--no-incremental"]
+extensions = mypycify([*options, *sys.argv[2:]], opt_level="2", debug_level="0", multi_file=True, target_dir=sys.argv[1])
+setup(
+    name="compiled",
+    packages=[],
+    ext_modules=extensions,
+    script_args=["-q", "build_ext", "--build-lib", sys.argv[1], "--build-temp", sys.argv[1] + "/objects"],
+)
+"""
+_BUILDS_WITHIN_S = 1_800.0
+
+
+class NotBuilt(Exception):
+    """Why there is nothing compiled."""
+
+
+class Found(importlib.abc.MetaPathFinder):
+    """What was built stands in for the source; everything else is found where it always is."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._suffix = sysconfig.get_config_var("EXT_SUFFIX")
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        built = self._folder / (fullname.replace(".", "/") + self._suffix)
+        return importlib.util.spec_from_file_location(fullname, built) if built.exists() else None
+
+
+def sources() -> dict[str, bool]:
+    """Every module of ours that takes part in a run, as a path below the root → whether mypyc can take it."""
+    seen: dict[str, bool] = {}
+    waiting = [_BEGINS]
+    while waiting:
+        path = waiting.pop()
+        if path in seen:
+            continue
+        tree = ast.parse((ROOT / path).read_text())
+        seen[path] = not any(_is_unfit(node) for node in ast.walk(tree))
+        waiting += _imported(tree)
+    return dict(sorted(seen.items()))
+
+
+def _is_unfit(node: ast.AST) -> bool:
+    return isinstance(node, ast.ClassDef) and any(ast.unparse(base) in _UNFIT for base in node.bases)
+
+
+def _imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in _OURS:
+            names = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+            for name in names:
+                path = name.replace(".", "/") + ".py"
+                if (ROOT / path).exists():
+                    yield path
+
+
+def _key(paths: Iterable[str]) -> str:
+    """Also of what is not compiled: the others rely on its types."""
+    mypy = importlib.metadata.version("mypy")
+    digest = hashlib.blake2b(f"{sys.version} {sys.platform} {mypy} {_BUILD}".encode(), digest_size=8)
+    for path in paths:
+        digest.update(f"{path} {hashlib.blake2b((ROOT / path).read_bytes()).hexdigest()}".encode())
+    return digest.hexdigest()
+
+
+def built() -> Path | None:
+    """The folder with the extension modules; None, and why is said, where they can't be built."""
+    known = sources()
+    try:
+        ready = _PLACE / f"compiled-simulator-{_key(known)}"
+        if not ready.exists():
+            _build([path for path, fits in known.items() if fits], ready)
+    except (OSError, subprocess.TimeoutExpired, importlib.metadata.PackageNotFoundError, NotBuilt) as error:
+        print(f"runs uncompiled: {error}", flush=True)
+        return None
+    return ready
+
+
+def _build(paths: Sequence[str], ready: Path) -> None:
+    print(f"compiling {len(paths)} modules, once; it takes some minutes", flush=True)
+    _PLACE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="compiling-", dir=_PLACE) as work:
+        folder = Path(work)
+        done = subprocess.run(
+            [sys.executable, "-c", _BUILD, work, *paths],
+            cwd=ROOT,
+            env=os.environ | {"MYPY_CACHE_DIR": str(folder / "mypy")},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_BUILDS_WITHIN_S,
+        )
+        if done.returncode:
+            said = (done.stdout + done.stderr).strip().splitlines() or [f"exit code {done.returncode}"]
+            raise NotBuilt(next((line for line in said if "rror: " in line), said[-1]))
+        new = folder / "new"
+        for built_file in sorted(folder.rglob(f"*{sysconfig.get_config_var('EXT_SUFFIX')}")):
+            target = new / built_file.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            built_file.rename(target)
+        if not ready.exists():  # another process may have been faster
+            new.rename(ready)
+
+
+def use() -> bool:
+    """From now on the compiled modules are imported; whether there are any."""
+    folder = built()
+    if folder is not None:
+        sys.meta_path.insert(0, Found(folder))
+    return folder is not None
+
+
+if __name__ == "__main__":  # python -m tests.simulator.compiled MODULE ARGUMENTS...
+    use()
+    module, sys.argv[:] = sys.argv[1], sys.argv[1:]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
