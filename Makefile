@@ -47,7 +47,7 @@ bench: ## outages by step, the floor, and ten minutes under load
 bench-sim: ## how many counted failovers the simulator lives through in a second of one core
 	@$(DEV) python -m tests.simulator --bench $(ARGS)
 
-soak-sim: ## the simulator for hours on all cores, failing seeds kept in a file (HOURS=n; ARGS=--compiled: twice as fast)
+soak-sim: ## the simulator for hours on all cores, failing seeds kept in a file (HOURS=n; ARGS=--compiled: faster)
 	@$(DEV) python -m tests.simulator --soak --hours $(or $(HOURS),1) $(ARGS)
 
 chaos: ## real faults on real parts, each with its verdict (ARGS="--only NAME", ARGS=--list); about half an hour

@@ -2,8 +2,8 @@
 
 mypyc makes an extension module of each module that takes part in a run, once, in a folder that is named after their
 sources. Modules with msgspec Structs, or with children of built-in classes, are left as they are: mypyc can't take
-them. Traces are the same byte for byte. Where mypy, a C compiler or Python's headers are missing it runs uncompiled,
-and says so.
+them; recipes too, since they are driven by throw() and close(). Traces are the same byte for byte. Where mypy, a C
+compiler or Python's headers are missing it runs uncompiled, and says so.
 """
 
 from __future__ import annotations
@@ -31,12 +31,15 @@ _PLACE = Path(os.environ.get("PRIMACY_HOME", f"/var/tmp/primacy-{os.geteuid()}")
 _OURS = ("agents", "common", "orchestrator", "tests")
 _UNFIT = frozenset({"AssertionError", "Exception", "Struct", "int", "random.Random", "msgspec.Struct"})
 """Base classes that mypyc has no native children of."""
+_DRIVEN = ("Recipe[", "Generator[")
+"""What is driven by throw() and close(): a compiled `yield from` closed while it delegates may raise an exception that
+was handled long before, in place of GeneratorExit."""
 _BUILD = """\
 import sys
 from mypyc.build import mypycify
 from setuptools import setup
 options = ["--explicit-package-bases", "--no-incremental"]
-extensions = mypycify([*options, *sys.argv[2:]], opt_level="2", debug_level="0", multi_file=True, target_dir=sys.argv[1])
+extensions = mypycify([*options, *sys.argv[2:]], opt_level="1", debug_level="0", multi_file=True, target_dir=sys.argv[1])
 setup(
     name="compiled",
     packages=[],
@@ -80,6 +83,8 @@ def sources() -> dict[str, bool]:
 
 
 def _is_unfit(node: ast.AST) -> bool:
+    if isinstance(node, ast.FunctionDef) and node.returns is not None:
+        return ast.unparse(node.returns).startswith(_DRIVEN)
     return isinstance(node, ast.ClassDef) and any(ast.unparse(base) in _UNFIT for base in node.bases)
 
 
