@@ -40,11 +40,13 @@ def incident(history: MemoryHistory, epoch: int) -> Incident:
     return decode(history.notes[Shelf.INCIDENTS, f"{epoch:012d}"].body, Incident)
 
 
-async def test_the_suspicion_is_the_first_step_of_the_epoch_that_it_led_to() -> None:
+async def test_an_incident_begins_when_the_primary_was_suspected_and_not_when_that_was_told() -> None:
     history, clock = MemoryHistory(), HandClock()
     async with leader(history, clock) as stories:
-        stories.tell(SHOP, Story(6, "suspected", "silent for 700 ms", member=A))
+        suspected_at = clock.now()
         clock.forward_ms(200)
+        suspected = Story(7, "suspected", "silent for 700 ms", member=A, happened_at=suspected_at)
+        stories.tell(SHOP, suspected)
         refused = (Refused(A, Refusal.SILENT, "for 900 ms"),)
         stories.tell(SHOP, Story(7, "sealing", "PrimaryHostLost", refused=refused))
         clock.forward_ms(300)
@@ -62,7 +64,6 @@ async def test_the_suspicion_is_the_first_step_of_the_epoch_that_it_led_to() -> 
         "succeeded",
     )
     assert [(line.member, line.reason) for line in told.refused] == [("a", "silent")]
-    assert (Shelf.INCIDENTS, f"{6:012d}") not in history.notes
 
 
 async def test_a_new_leader_goes_on_with_the_account_and_says_nothing_twice() -> None:
