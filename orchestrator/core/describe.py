@@ -21,6 +21,10 @@ from orchestrator.core.stories import is_whole, names_stand, wanted_names
 from orchestrator.core.view import ClusterView
 from orchestrator.core.wanted import spec_rule
 
+_PAUSED = (
+    "its replay is paused: it shows old rows, and can't follow another primary before SELECT pg_wal_replay_resume()"
+)
+
 
 def describe(cluster: ClusterName, view: ClusterView, now: Instant) -> ClusterStatus:
     record = view.record
@@ -110,7 +114,8 @@ def _error(member: MemberRecord, record: Record | None, facts: Facts | None) -> 
             f"its data directory is of another cluster: system identifier {facts.system_identifier}, "
             f"this cluster's is {record.system_identifier}"
         )
-    return facts.error or facts.rebuild_needed
+    paused = facts.replay_paused and facts.postgres is PostgresState.STANDBY
+    return "; ".join(filter(None, (facts.error or facts.rebuild_needed, _PAUSED if paused else "")))
 
 
 def _state(member: MemberRecord, record: Record | None, view: ClusterView, now: Instant) -> str:

@@ -26,3 +26,27 @@ def test_an_old_primary_is_not_shown_as_serving_beside_the_new_one(phase: Phase,
     seen = view(old, heard("b", postgres=PostgresState.PRIMARY, open=True), heard("c"), of=now)
     states = {str(line.name): line.state for line in describe(CLUSTER, seen, NOW).members}
     assert states["a"] == expected
+
+
+@pytest.mark.parametrize(
+    ("paused", "expected"),
+    [
+        pytest.param(True, "its replay is paused", id="paused"),
+        pytest.param(False, "", id="it_goes_on"),
+    ],
+)
+def test_a_standby_whose_replay_is_paused_says_so_and_how_it_ends(paused: bool, expected: str) -> None:
+    """It can't follow into a new timeline, and would be shown as attaching for ever with no word on why."""
+    primary = heard("a", postgres=PostgresState.PRIMARY, open=True)
+    seen = view(primary, heard("b", replay_paused=paused), heard("c"))
+    lines = {str(line.name): line for line in describe(CLUSTER, seen, NOW).members}
+    assert lines["b"].state == "attaching"
+    assert lines["b"].error.startswith(expected)
+    assert ("pg_wal_replay_resume()" in lines["b"].error) is paused
+    assert lines["c"].error == ""
+
+
+def test_a_paused_replay_does_not_hide_what_went_wrong() -> None:
+    seen = view(heard("a", postgres=PostgresState.PRIMARY), heard("b", replay_paused=True, error="no route"))
+    line = next(line for line in describe(CLUSTER, seen, NOW).members if line.name == "b")
+    assert line.error.startswith("no route; its replay is paused")
