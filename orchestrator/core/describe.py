@@ -21,9 +21,7 @@ from orchestrator.core.stories import is_whole, names_stand, wanted_names
 from orchestrator.core.view import ClusterView
 from orchestrator.core.wanted import spec_rule
 
-_PAUSED = (
-    "its replay is paused: it shows old rows, and can't follow another primary before SELECT pg_wal_replay_resume()"
-)
+_PAUSED = "its replay is paused: it shows old rows, and can't follow another primary before SELECT pg_wal_replay_resume()"
 
 
 def describe(cluster: ClusterName, view: ClusterView, now: Instant) -> ClusterStatus:

@@ -13,7 +13,7 @@ from orchestrator.core.effects import AskObservers, Story
 from orchestrator.core.engine import Engine
 from orchestrator.core.events import ProbeAnswer
 from orchestrator.core.view import Suspicion
-from tests.core.builders import CLUSTER, NOW, POLICY, heard, view
+from tests.core.builders import CLUSTER, NOW, heard, view
 
 SILENT_MS = 700
 SINCE = before_ms(NOW, 300)
