@@ -58,6 +58,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _agent_killed,
+        hurts_the_guard=True,
     ),
     Scenario(
         "agent frozen",
@@ -65,6 +66,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _agent_frozen,
+        hurts_the_guard=True,
         status=("AgentLost",),
     ),
     Scenario(
@@ -73,6 +75,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _guard_killed,
+        hurts_the_guard=True,
     ),
     Scenario(
         "guard frozen",
@@ -80,6 +83,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _guard_frozen,
+        hurts_the_guard=True,
     ),
     Scenario(
         "agent and guard killed",
@@ -87,6 +91,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _both_killed,
+        hurts_the_guard=True,
     ),
     Scenario(
         "standby's agent killed",
@@ -101,6 +106,7 @@ SCENARIOS = (
         Then.MOVES,
         6_000,
         _agent_killed_then_postmaster,
+        hurts_the_guard=True,
         history=("PrimaryCrashed|PrimaryHostLost",),
     ),
 )

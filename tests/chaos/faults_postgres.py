@@ -141,6 +141,7 @@ SCENARIOS = (
         _data_directory_destroyed,
         history=("PrimaryRebuilt|PrimaryCrashed|PrimaryCantWrite",),
         whole_within_s=120.0,
+        only_alone="with another disk out of reach, what was acknowledged may lie on the destroyed one alone",
     ),
     Scenario(
         "standby's data directory destroyed",
@@ -151,6 +152,7 @@ SCENARIOS = (
         # libpq does not go on to the next host where one refuses with an error of its own.
         multihost_ms_max=80_000,
         whole_within_s=150.0,
+        only_alone="in another's failover it may be the primary by then, and the last one that has everything",
     ),
     Scenario(
         "replay paused at the failover",
@@ -159,5 +161,6 @@ SCENARIOS = (
         5_000,
         _replay_paused,
         history=("PrimaryCrashed",),
+        only_alone="whoever pauses a replay goes on with it, which nobody can do on a host that is lost",
     ),
 )

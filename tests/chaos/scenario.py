@@ -46,6 +46,11 @@ class Scenario:
     """After everything was mended."""
     in_sample: bool = False
     """Also run by `make test`."""
+    only_alone: str = ""
+    """Why no other fault may be in force at the same time (`make soak`); empty where one may."""
+    hurts_the_guard: bool = False
+    """The agent and the guard stand in for each other. Where both are hurt the bound on stale reads is lost
+    (protocol.md, "Staying up")."""
 
     @property
     def is_uninterrupted(self) -> bool:

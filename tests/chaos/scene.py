@@ -21,8 +21,16 @@ WITHIN_S = 30.0
 class Scene:
     """`primary`, `standbys`, `leader` and `epoch` are those of the beginning, whatever happens."""
 
-    def __init__(self, cluster: Witnessed, witnesses: Witnesses, dice: random.Random) -> None:
-        status = cluster.whole()
+    def __init__(
+        self,
+        cluster: Witnessed,
+        witnesses: Witnesses,
+        dice: random.Random,
+        *,
+        status: Status | None = None,
+    ) -> None:
+        """`status`: what is known of the cluster; without it, the cluster must be whole."""
+        status = cluster.whole() if status is None else status
         self.cluster = cluster
         self.witnesses = witnesses
         self.dice = dice
