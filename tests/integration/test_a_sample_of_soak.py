@@ -48,7 +48,8 @@ def test_a_soak_that_is_ended_in_the_middle_has_counted_and_leaves_nothing_behin
             started = started_at_ticks(soak.pid)
             assert started is not None
             run = RunId(soak.pid, started)
-            assert namespaces_of(run) and _pids_of(run)
+            assert namespaces_of(run)
+            assert _pids_of(run)
             soak.send_signal(signal.SIGTERM)
             code = soak.wait(DOWN_WITHIN_S)
         finally:

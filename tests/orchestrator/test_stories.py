@@ -12,7 +12,7 @@ from orchestrator.core.reasons import Refusal, Refused
 from orchestrator.ports import Shelf
 from orchestrator.shell.operations import Operations
 from orchestrator.shell.stories import Stories
-from orchestrator.telemetry.incident import Incident
+from orchestrator.telemetry.incident import STEPS_MAX, Incident
 from orchestrator.telemetry.metrics import Metrics
 from tests.orchestrator.fakes import SHOP, TERM, A, HandClock
 from tests.orchestrator.operator_node import MemoryHistory
@@ -82,3 +82,27 @@ async def test_what_was_refused_is_kept_as_an_operation_and_is_no_incident() -> 
     async with leader(history, clock) as stories:
         stories.tell(SHOP, Story(7, "refused", "c is silent", "request-1", final="refused"))
     assert list(history.notes) == [(Shelf.OPERATIONS, "request-1")]
+
+
+async def test_what_happens_again_in_an_epoch_is_told_again() -> None:
+    """A standby that is lost for the second time: the same words, and not the same moment."""
+    history, clock = MemoryHistory(), HandClock()
+    away, back = "from ANY 1 (b.1, c.1) to ANY 1 (b.1)", "from ANY 1 (b.1) to ANY 1 (b.1, c.1)"
+    async with leader(history, clock) as stories:
+        for text in (away, back, away, away):
+            clock.forward_ms(1000)
+            stories.tell(SHOP, Story(7, "rule change", text))
+    steps = incident(history, 7).steps
+    assert [(step.text, step.since_start_ms) for step in steps] == [(away, 0), (back, 1000), (away, 2000)]
+
+
+async def test_an_epoch_in_which_much_happens_keeps_how_it_began_and_what_is_newest() -> None:
+    history, clock = MemoryHistory(), HandClock()
+    async with leader(history, clock) as stories:
+        for number in range(STEPS_MAX + 30):
+            stories.tell(SHOP, Story(7, "rule change", f"number {number}"))
+    told = incident(history, 7)
+    assert len(told.steps) == STEPS_MAX
+    assert told.left_out_count == 30
+    assert (told.steps[0].text, told.steps[-1].text) == ("number 0", f"number {STEPS_MAX + 29}")
+    assert [step.text for step in told.steps].count("number 20") == 1
