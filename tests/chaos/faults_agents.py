@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 from deploy.lab.roles import Role
+from orchestrator.core.diagnose import Diagnosis
 from tests.chaos.scenario import NO_INTERRUPTION_MS, Scenario, Then
 from tests.chaos.scene import Scene
 
@@ -58,6 +59,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _agent_killed,
+        also_diagnosed=(Diagnosis.AGENT_LOST,),
         hurts_the_guard=True,
     ),
     Scenario(
@@ -66,8 +68,8 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _agent_frozen,
+        diagnosed=(Diagnosis.AGENT_LOST,),
         hurts_the_guard=True,
-        status=("AgentLost",),
     ),
     Scenario(
         "guard killed",
@@ -91,6 +93,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _both_killed,
+        also_diagnosed=(Diagnosis.AGENT_LOST,),
         hurts_the_guard=True,
     ),
     Scenario(
@@ -106,7 +109,11 @@ SCENARIOS = (
         Then.MOVES,
         6_000,
         _agent_killed_then_postmaster,
+        diagnosed=(
+            Diagnosis.CRASHED,
+            Diagnosis.HOST_LOST,
+        ),
+        also_diagnosed=(Diagnosis.AGENT_LOST,),
         hurts_the_guard=True,
-        history=("PrimaryCrashed|PrimaryHostLost",),
     ),
 )

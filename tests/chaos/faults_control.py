@@ -6,6 +6,7 @@ import signal
 
 from deploy.lab.fleet import NAME_SERVER_HOST
 from deploy.lab.roles import Role
+from orchestrator.core.diagnose import Diagnosis
 from tests.chaos.scenario import NO_INTERRUPTION_MS, Scenario, Then
 from tests.chaos.scene import Scene
 
@@ -43,6 +44,7 @@ def _all_down(scene: Scene) -> None:
     down = [f"{host}/orchestrator" for host in scene.control_hosts]
     for daemon in down:
         scene.did(scene.faults.stop_daemon(daemon))
+    scene.ask()
     scene.hold(A_WHILE_S)
     scene.await_writes()
     for daemon in down:
@@ -54,6 +56,7 @@ def _all_down_and_etcd(scene: Scene) -> None:
     down += [f"{host}/etcd" for host in scene.etcd_hosts]
     for daemon in down:
         scene.did(scene.faults.stop_daemon(daemon))
+    scene.ask()
     scene.hold(A_WHILE_S)
     scene.await_writes()
     for daemon in reversed(down):
@@ -63,6 +66,7 @@ def _all_down_and_etcd(scene: Scene) -> None:
 def _control_hosts_isolated(scene: Scene) -> None:
     for host in scene.control_hosts:
         scene.did(scene.faults.links.isolate(host))
+    scene.ask()
     scene.hold(A_WHILE_S)
     for host in scene.control_hosts:
         scene.faults.links.heal(host)
@@ -74,6 +78,7 @@ def _primary_lost_without_control(scene: Scene) -> None:
     for daemon in down:
         scene.did(scene.faults.stop_daemon(daemon))
     scene.did(scene.faults.kill_postmaster(scene.shop, scene.primary))
+    scene.ask()
     scene.hold(5.0)
     for daemon in down:
         scene.faults.start_daemon(daemon)
@@ -82,6 +87,7 @@ def _primary_lost_without_control(scene: Scene) -> None:
 
 def _etcd_minority(scene: Scene) -> None:
     scene.did(scene.faults.stop_daemon(f"{scene.dice.choice(scene.etcd_hosts)}/etcd"))
+    scene.ask()
     scene.hold(6.0)
 
 
@@ -89,6 +95,7 @@ def _etcd_majority(scene: Scene) -> None:
     lost = scene.dice.sample(scene.etcd_hosts, 2)
     for host in lost:
         scene.did(scene.faults.stop_daemon(f"{host}/etcd"))
+    scene.ask()
     scene.hold(A_WHILE_S)
     scene.await_writes()
     for host in lost:
@@ -115,6 +122,7 @@ def _etcd_frozen(scene: Scene) -> None:
     """All of its members: every call of it lasts until it thaws."""
     for host in scene.etcd_hosts:
         scene.kill(host, Role.ETCD, how=signal.SIGSTOP)
+    scene.ask()
     scene.hold(A_WHILE_S)
     scene.await_writes()
     for host in scene.etcd_hosts:
@@ -178,7 +186,7 @@ SCENARIOS = (
         Then.MOVES,
         8_000,
         _leader_frozen_with_failover,
-        history=("PrimaryCrashed",),
+        diagnosed=(Diagnosis.CRASHED,),
     ),
     Scenario(
         "all control nodes down for a while",
@@ -207,6 +215,7 @@ SCENARIOS = (
         Then.EITHER,
         None,
         _primary_lost_without_control,
+        also_diagnosed=(Diagnosis.CRASHED,),
     ),
     Scenario(
         "etcd minority lost",
@@ -235,7 +244,7 @@ SCENARIOS = (
         Then.MOVES,
         8_000,
         _etcd_leader_and_primary,
-        history=("PrimaryCrashed",),
+        diagnosed=(Diagnosis.CRASHED,),
     ),
     Scenario(
         "etcd frozen for a while",
@@ -257,7 +266,7 @@ SCENARIOS = (
         Then.MOVES,
         4_000,
         _control_slow_with_failover,
-        history=("PrimaryCrashed",),
+        diagnosed=(Diagnosis.CRASHED,),
     ),
     Scenario(
         "name server down during a failover",
@@ -265,7 +274,7 @@ SCENARIOS = (
         Then.MOVES,
         None,
         _name_server_down,
-        history=("PrimaryCrashed",),
+        diagnosed=(Diagnosis.CRASHED,),
         multihost_ms_max=4_000,
     ),
     Scenario(
@@ -274,7 +283,7 @@ SCENARIOS = (
         Then.MOVES,
         None,
         _name_server_frozen,
-        history=("PrimaryCrashed",),
+        diagnosed=(Diagnosis.CRASHED,),
         multihost_ms_max=4_000,
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.core.diagnose import Diagnosis
 from tests.chaos.scenario import NO_INTERRUPTION_MS, Scenario, Then
 from tests.chaos.scene import Scene
 
@@ -52,7 +53,7 @@ SCENARIOS = (
         Then.MOVES,
         4_500,
         _stalled,
-        history=("PrimaryCantWrite",),
+        diagnosed=(Diagnosis.CANT_WRITE,),
         in_sample=True,
     ),
     Scenario(
@@ -75,6 +76,10 @@ SCENARIOS = (
         Then.MOVES,
         30_000,
         _full,
+        diagnosed=(
+            Diagnosis.DISK_FULL,
+            Diagnosis.CANT_WRITE,
+        ),
     ),
     Scenario(
         "disk of a standby full",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from orchestrator.core.diagnose import Diagnosis
 from tests.chaos.scenario import NO_INTERRUPTION_MS, Scenario, Then
 from tests.chaos.scene import Scene
 
 HOST_LOST_MS = 2_500
 # Above the bound on stale reads: by now a superseded primary has fenced itself.
 FENCED_BY_NOW_S = 8.0
-HISTORY_OF_SILENCE = ("PrimaryHostLost", "promoted", "serving")
+HISTORY_OF_SILENCE = ("suspected", "promoted", "serving")
 
 
 def _host_lost(scene: Scene) -> None:
@@ -134,6 +135,7 @@ SCENARIOS = (
         Then.MOVES,
         HOST_LOST_MS,
         _host_lost,
+        diagnosed=(Diagnosis.HOST_LOST,),
         history=HISTORY_OF_SILENCE,
     ),
     Scenario(
@@ -142,6 +144,7 @@ SCENARIOS = (
         Then.MOVES,
         HOST_LOST_MS,
         _isolated_and_healed,
+        diagnosed=(Diagnosis.HOST_LOST,),
         history=HISTORY_OF_SILENCE,
     ),
     Scenario(
@@ -150,6 +153,7 @@ SCENARIOS = (
         Then.EITHER,
         6_000,
         _isolated_shortly,
+        also_diagnosed=(Diagnosis.HOST_LOST,),
     ),
     Scenario(
         "host frozen and thawed after the failover",
@@ -157,6 +161,7 @@ SCENARIOS = (
         Then.MOVES,
         HOST_LOST_MS,
         _frozen_and_thawed,
+        diagnosed=(Diagnosis.HOST_LOST,),
         history=HISTORY_OF_SILENCE,
     ),
     Scenario(
@@ -172,6 +177,10 @@ SCENARIOS = (
         Then.MOVES,
         8_000,
         _restarted_at_once,
+        diagnosed=(
+            Diagnosis.HOST_LOST,
+            Diagnosis.CRASHED,
+        ),
     ),
     Scenario(
         "host lost, back with its clock an hour behind",
@@ -179,7 +188,7 @@ SCENARIOS = (
         Then.MOVES,
         HOST_LOST_MS,
         _restarted_with_another_clock,
-        history=("PrimaryHostLost",),
+        diagnosed=(Diagnosis.HOST_LOST,),
     ),
     Scenario(
         "standby lost and back",
@@ -203,6 +212,7 @@ SCENARIOS = (
         Then.STAYS,
         6_000,
         _both_standbys_lost,
+        diagnosed=(Diagnosis.QUORUM_AT_RISK,),
         history=("rule change.*solo",),
     ),
     Scenario(
@@ -211,7 +221,7 @@ SCENARIOS = (
         Then.MOVES,
         None,
         _primary_and_standby_lost,
-        history=("PrimaryHostLost",),
+        diagnosed=(Diagnosis.HOST_LOST,),
         status=("seals_out_of_reach|seals_awaited",),
     ),
     Scenario(
@@ -220,7 +230,8 @@ SCENARIOS = (
         Then.MOVES,
         9_000,
         _site_lost,
-        history=("PrimaryHostLost",),
+        diagnosed=(Diagnosis.HOST_LOST,),
+        also_diagnosed=(Diagnosis.OBSERVER_ISOLATED,),
     ),
     Scenario(
         "primary's whole site isolated and healed",
@@ -228,7 +239,8 @@ SCENARIOS = (
         Then.MOVES,
         9_000,
         _site_isolated,
-        history=("PrimaryHostLost",),
+        diagnosed=(Diagnosis.HOST_LOST,),
+        also_diagnosed=(Diagnosis.OBSERVER_ISOLATED,),
     ),
     Scenario(
         "leader and primary's host lost together",
@@ -236,6 +248,6 @@ SCENARIOS = (
         Then.MOVES,
         9_000,
         _leader_and_primary_lost,
-        history=("PrimaryHostLost",),
+        diagnosed=(Diagnosis.HOST_LOST,),
     ),
 )

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 from deploy.lab.filters import Carried, Way
+from orchestrator.core.diagnose import Diagnosis
 from tests.chaos.scenario import NO_INTERRUPTION_MS, Scenario, Then
 from tests.chaos.scene import Scene
 
@@ -110,7 +111,10 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _cut_from_control,
-        status=("witness_disagrees|ControlPathCut|AgentLost",),
+        diagnosed=(
+            Diagnosis.AGENT_LOST,
+            Diagnosis.CONTROL_PATH_CUT,
+        ),
     ),
     Scenario(
         "primary cut from the leader only",
@@ -118,7 +122,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _cut_from_leader,
-        status=("ControlPathCut|control_path_cut",),
+        diagnosed=(Diagnosis.CONTROL_PATH_CUT,),
     ),
     Scenario(
         "primary cut from its standbys only",
@@ -126,6 +130,7 @@ SCENARIOS = (
         Then.STAYS,
         6_000,
         _cut_from_standbys,
+        diagnosed=(Diagnosis.QUORUM_AT_RISK,),
         history=("rule change.*solo",),
     ),
     Scenario(
@@ -134,7 +139,7 @@ SCENARIOS = (
         Then.MOVES,
         4_000,
         _cut_from_control_and_standbys,
-        history=("PrimaryHostLost",),
+        diagnosed=(Diagnosis.HOST_LOST,),
         in_sample=True,
     ),
     Scenario(
@@ -143,6 +148,7 @@ SCENARIOS = (
         Then.MOVES,
         4_000,
         _nothing_leaves,
+        diagnosed=(Diagnosis.HOST_LOST,),
     ),
     Scenario(
         "nothing reaches the primary",
@@ -150,6 +156,10 @@ SCENARIOS = (
         Then.MOVES,
         10_000,
         _nothing_arrives,
+        diagnosed=(
+            Diagnosis.OUT_OF_TOUCH,
+            Diagnosis.HOST_LOST,
+        ),
     ),
     Scenario(
         "UDP of the primary filtered, TCP not",
@@ -157,6 +167,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _udp_filtered,
+        also_diagnosed=(Diagnosis.AGENT_LOST,),
     ),
     Scenario(
         "UDP filtered everywhere, TCP not",
@@ -171,6 +182,7 @@ SCENARIOS = (
         Then.MOVES,
         10_000,
         _tcp_filtered,
+        diagnosed=(Diagnosis.OUT_OF_TOUCH,),
     ),
     Scenario(
         "20 % packet loss at the primary for half a minute",
@@ -178,6 +190,10 @@ SCENARIOS = (
         Then.STAYS,
         None,
         _packet_loss,
+        also_diagnosed=(
+            Diagnosis.AGENT_LOST,
+            Diagnosis.CONTROL_PATH_CUT,
+        ),
     ),
     Scenario(
         "flapping link of the primary",

@@ -188,7 +188,7 @@ def observed(scenario: Scenario, cluster: Witnessed, witnesses: Witnesses, dice:
         hearing=hearing,
         whole_after_s=whole_after_s,
         history_text=_history_since(cluster, scene.epoch, wall_ms),
-        status_text=_statuses_since(cluster, scene.began_us),
+        status_text="\n".join([_statuses_since(cluster, scene.began_us), *scene.answers]),
         failed=failed,
         notes=tuple(scene.notes),
     )
@@ -218,6 +218,15 @@ def _statuses_since(cluster: Witnessed, at_us: int) -> str:
     said: dict[str, None] = {}
     for status in cluster.watch.heard_since(at_us):
         said[f"{status['phase']} {status['diagnosis']}"] = None
+        said[
+            f"  led by {status['leader'] or 'nobody'} in term {status['term']}, the rule is {status['rule']}"
+        ] = None
+        for member in status["members"]:
+            said[f"  member {member['name']} is {member['role']}, {member['state']}"] = None
+            for text in filter(None, (member["activity"], member["error"])):
+                said[f"  member {member['name']}: {text}"] = None
+        if status["names"] is not None and status["names"]["text"]:
+            said[f"  names: {status['names']['text']}"] = None
         for reason in status["reasons"]:
             said[f"  {reason['reason']} {reason['member']} {reason['text']}"] = None
     return "\n".join(said)

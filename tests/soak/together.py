@@ -113,6 +113,7 @@ def together(this: Round, dice: Callable[[int], random.Random], account: Account
         Then.EITHER,
         None,
         happen,
+        is_explained=False,
         whole_within_s=this.whole_within_s,
     )
 
