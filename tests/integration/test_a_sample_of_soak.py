@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.lab.namespaces import namespaces_of
-from deploy.lab.processes import RUN_VARIABLE, Marks, pids_with
 from deploy.lab.run_folder import RunId, started_at_ticks
 from tests.chaos.catalogue import chosen
+from tests.integration.lab.test_lab import leavings
 from tests.needs import needs_bind, needs_etcd, needs_netns, needs_nft, needs_postgresql
 from tests.soak.draws import When, rounds
 
@@ -48,8 +47,7 @@ def test_a_soak_that_is_ended_in_the_middle_has_counted_and_leaves_nothing_behin
             started = started_at_ticks(soak.pid)
             assert started is not None
             run = RunId(soak.pid, started)
-            assert namespaces_of(run)
-            assert _pids_of(run)
+            assert leavings(run)
             soak.send_signal(signal.SIGTERM)
             code = soak.wait(DOWN_WITHIN_S)
         finally:
@@ -62,9 +60,8 @@ def test_a_soak_that_is_ended_in_the_middle_has_counted_and_leaves_nothing_behin
     assert [(name, line["wrong"]) for name, line in counted["lines"].items() if line["wrong"]] == [], remarks
     assert code == 130, remarks
     assert "| all rounds | 2 | 1 |" in table.read_text()
-    assert namespaces_of(run) == []
-    assert f"{run}" not in Path("/proc/mounts").read_text()
-    assert _pids_of(run) == []
+    assert leavings(run) == []
+    assert str(run) not in Path("/proc/mounts").read_text()
 
 
 def _is_in_the_round_after(totals: Path, log: Path, count: int) -> bool:
@@ -81,7 +78,3 @@ def _seed_that_draws_two_faults_and_then_one() -> int:
         if len(first.parts) == 2 and first.parts[1].when is When.IN_FORCE and second.is_alone:
             return seed
     raise AssertionError
-
-
-def _pids_of(run: RunId) -> list[int]:
-    return pids_with(Marks(None, (f"{RUN_VARIABLE}={run}".encode(),), None))

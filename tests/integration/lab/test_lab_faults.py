@@ -209,9 +209,20 @@ def test_whatever_was_done_is_mended_at_once(lab: Lab) -> None:
     faults.disks.stall("shop-b")
     faults.freeze_host("shop-b")
     faults.lose_host("control2")
+    assert faults.out_of_action() == {"shop-a", "control1", "shop-b", "control2"}
     assert faults.mend_all() == ["control2"]
+    assert faults.out_of_action() == frozenset()
     assert tcp_back(lab, "client", "shop-a")
     assert write_on(lab, "shop-b").wait(10) == 0
+
+
+def test_whoever_belongs_to_a_site_that_is_cut_off_is_out_of_action_with_it(lab: Lab) -> None:
+    lab.faults.links.cut_site("east")
+    assert lab.faults.out_of_action() == {"control1", "shop-a", "client2"}
+    lab.faults.links.delay("shop-b", 20)
+    lab.faults.links.heal("east")
+    assert lab.faults.out_of_action() == frozenset(), "who is slow does its part"
+    lab.faults.links.heal_all()
 
 
 def test_a_small_description_is_a_fleet_and_its_mistakes_are_told() -> None:
