@@ -136,19 +136,23 @@ def _verdict(
         return Finding(
             Diagnosis.CONTROL_PATH_CUT, (Because(Reason.CONTROL_PATH_CUT, name, text),), suspect=name
         )
+    waited_ms = elapsed_ms(since=suspicion.since, now=now)
+    suspected = Finding(
+        Diagnosis.SUSPECTED, (Because(Reason.PRIMARY_SUSPECTED, name, measured),), suspect=name
+    )
+    witness = _streaming_witness(name, last_at, view)
+    lives = suspicion.sql in (ProbeAnswer.PRIMARY, ProbeAnswer.STANDBY) or witness is not None
+    if lives and suspicion.awaiting and waited_ms < profile.confirm_within_ms:
+        return suspected  # whether its agent is lost, or only our path to it, the other control nodes know
     if suspicion.sql in (ProbeAnswer.PRIMARY, ProbeAnswer.STANDBY):
         text = f"{measured}; but its PostgreSQL answers our own query"
         return Finding(Diagnosis.AGENT_LOST, (Because(Reason.AGENT_LOST, name, text),), suspect=name)
-    witness = _streaming_witness(name, last_at, view)
     if witness is not None:
         text = f"{measured}; but {witness[0]} received from it {elapsed_ms(since=witness[1], now=now)} ms ago"
         return Finding(Diagnosis.AGENT_LOST, (Because(Reason.WITNESS_DISAGREES, name, text),), suspect=name)
-    waited_ms = elapsed_ms(since=suspicion.since, now=now)
     complete = not suspicion.awaiting and suspicion.sql is not None
     if not complete and waited_ms < profile.confirm_within_ms:
-        return Finding(
-            Diagnosis.SUSPECTED, (Because(Reason.PRIMARY_SUSPECTED, name, measured),), suspect=name
-        )
+        return suspected
     sql = (
         "its PostgreSQL refuses connections"
         if suspicion.sql is ProbeAnswer.REFUSED
