@@ -78,7 +78,7 @@ def main(words: list[str]) -> int:
     code = _played(soak, totals, say)
     totals.took_s = round(time.monotonic() - began_s)
     written()
-    console.print(table_of(totals), width=WIDE)
+    Console(highlight=False, width=max(console.width, WIDE)).print(table_of(totals))
     for remark in totals.remarks:
         console.print(remark, markup=False)
     if told.markdown:
