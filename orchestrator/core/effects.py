@@ -55,7 +55,7 @@ class Story:
     epoch: int
     name: str
     """Stable: `suspected`, `confirmed`, `sealing`, `sealed`, `promoting`, `promoted`, `names`,
-    `settled`, `whole`, `refused`, …"""
+    `settled`, `whole`, `refused`, `no failover`, `goes on`, …"""
     text: str
     operation: str = ""
     member: MemberName | None = None

@@ -32,6 +32,7 @@ from orchestrator.core.rule_change import (
     turned_back,
 )
 from orchestrator.core.spec import ClusterSpec
+from orchestrator.core.stuck import goes_on, no_failover
 from orchestrator.core.suspected import suspected
 from orchestrator.core.view import ClusterView
 from orchestrator.core.wanted import primary_answers
@@ -51,6 +52,7 @@ def stable(record: Record, view: ClusterView, spec: ClusterSpec, now: Instant, p
     if finding.suspect is not None:
         return _ask_witnesses(record, view, now, profile, finding)
     move = _housekeeping(record, view, spec, now, profile, finding)
+    move = goes_on(move, record, view, finding)
     # A lost host is noticed when its silence is long enough, not at the tick after.
     assert record.primary is not None
     primary = view.member(record.primary)
@@ -80,7 +82,8 @@ def _keep_asking(
     why_not: tuple[Because, ...],
 ) -> Move:
     asking = _ask_witnesses(record, view, now, profile, finding) if finding.suspect is not None else Move(())
-    return replace(asking, reasons=(*finding.because, *why_not))
+    asking = replace(asking, reasons=(*finding.because, *why_not))
+    return no_failover(asking, record, view, finding, why_not)
 
 
 def _ask_witnesses(

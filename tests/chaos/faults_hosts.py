@@ -225,6 +225,7 @@ SCENARIOS = (
         None,
         _primary_and_standby_lost,
         diagnosed=(Diagnosis.HOST_LOST,),
+        history=("no failover: PrimaryHostLost: .*missing: ",),
         status=("seals_out_of_reach|seals_awaited",),
     ),
     Scenario(
