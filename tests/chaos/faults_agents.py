@@ -77,6 +77,8 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _guard_killed,
+        # Silent for a moment, while it comes back as the child of another guard.
+        also_diagnosed=(Diagnosis.AGENT_LOST,),
         hurts_the_guard=True,
     ),
     Scenario(
@@ -85,6 +87,8 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _guard_frozen,
+        # Silent for a moment, while it comes back as the child of another guard.
+        also_diagnosed=(Diagnosis.AGENT_LOST,),
         hurts_the_guard=True,
     ),
     Scenario(

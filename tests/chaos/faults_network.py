@@ -167,7 +167,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _udp_filtered,
-        also_diagnosed=(Diagnosis.AGENT_LOST,),
+        also_diagnosed=(Diagnosis.AGENT_LOST, Diagnosis.CONTROL_PATH_CUT),
     ),
     Scenario(
         "UDP filtered everywhere, TCP not",
@@ -175,6 +175,8 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _udp_filtered_everywhere,
+        # For the moment in which the beats find the other path.
+        also_diagnosed=(Diagnosis.AGENT_LOST, Diagnosis.CONTROL_PATH_CUT),
     ),
     Scenario(
         "TCP of the primary filtered, UDP not",
