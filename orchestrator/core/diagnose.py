@@ -53,7 +53,7 @@ FAILS_OVER = frozenset(
 
 _START_PATIENCE_MS = 10_000
 """How long a primary that this node has not seen running may take to start before it counts as crashed."""
-_FULL_MIB = 16
+FULL_MIB = 16
 """Less than one segment of WAL."""
 _ROOM_MIB = 128
 """So much another member must have, or a failover would not help."""
@@ -199,7 +199,7 @@ def _speaking(
         text = f"no commit was flushed for {stalled_ms} ms, the limit is {profile.stalled_after_ms} ms"
         return Finding(Diagnosis.CANT_WRITE, (Because(Reason.PRIMARY_CANT_WRITE, name, text),))
     roomy = _who_has_room(name, record, view, now, profile)
-    if facts.free_mib is not None and facts.free_mib < _FULL_MIB and roomy is not None:
+    if facts.free_mib is not None and facts.free_mib < FULL_MIB and roomy is not None:
         text = f"its disk is full: {facts.free_mib} MiB are free; {roomy[0]} has {roomy[1]} MiB"
         return Finding(Diagnosis.DISK_FULL, (Because(Reason.PRIMARY_DISK_FULL, name, text),))
     if facts.write_state is WriteState.WAITING:

@@ -7,11 +7,14 @@ import signal
 from deploy.lab.fleet import NAME_SERVER_HOST
 from deploy.lab.roles import Role
 from orchestrator.core.diagnose import Diagnosis
+from tests.chaos.said import ANOTHER_TERM, NAMES, UNREACHABLE
 from tests.chaos.scenario import NO_INTERRUPTION_MS, Scenario, Then
 from tests.chaos.scene import Scene
 
 # Longer than a lease of leadership, and than a primary's.
 A_WHILE_S = 15.0
+# By then the lease of leadership has run out, and whoever asks hears that nobody leads.
+LED_NO_MORE_S = 6.0
 NAMED = f"{NAME_SERVER_HOST}/named"
 
 
@@ -95,8 +98,9 @@ def _etcd_majority(scene: Scene) -> None:
     lost = scene.dice.sample(scene.etcd_hosts, 2)
     for host in lost:
         scene.did(scene.faults.stop_daemon(f"{host}/etcd"))
+    scene.hold(LED_NO_MORE_S)
     scene.ask()
-    scene.hold(A_WHILE_S)
+    scene.hold(A_WHILE_S - LED_NO_MORE_S)
     scene.await_writes()
     for host in lost:
         scene.faults.start_daemon(f"{host}/etcd")
@@ -122,8 +126,9 @@ def _etcd_frozen(scene: Scene) -> None:
     """All of its members: every call of it lasts until it thaws."""
     for host in scene.etcd_hosts:
         scene.kill(host, Role.ETCD, how=signal.SIGSTOP)
+    scene.hold(LED_NO_MORE_S)
     scene.ask()
-    scene.hold(A_WHILE_S)
+    scene.hold(A_WHILE_S - LED_NO_MORE_S)
     scene.await_writes()
     for host in scene.etcd_hosts:
         scene.faults.thaw_host(host)
@@ -172,6 +177,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _leader_killed,
+        status=(ANOTHER_TERM,),
     ),
     Scenario(
         "leader frozen and thawed after another took over",
@@ -179,6 +185,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _leader_frozen,
+        status=(ANOTHER_TERM,),
     ),
     Scenario(
         "leader frozen, postmaster killed, leader thawed",
@@ -187,6 +194,7 @@ SCENARIOS = (
         8_000,
         _leader_frozen_with_failover,
         diagnosed=(Diagnosis.CRASHED,),
+        status=(ANOTHER_TERM,),
     ),
     Scenario(
         "all control nodes down for a while",
@@ -194,6 +202,10 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _all_down,
+        status=(
+            UNREACHABLE,
+            ANOTHER_TERM,
+        ),
     ),
     Scenario(
         "all control nodes and etcd down for a while",
@@ -201,6 +213,10 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _all_down_and_etcd,
+        status=(
+            UNREACHABLE,
+            ANOTHER_TERM,
+        ),
     ),
     Scenario(
         "all control hosts isolated for a while",
@@ -208,6 +224,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _control_hosts_isolated,
+        status=(UNREACHABLE,),
     ),
     Scenario(
         "postmaster killed while all control nodes are down",
@@ -216,6 +233,7 @@ SCENARIOS = (
         None,
         _primary_lost_without_control,
         also_diagnosed=(Diagnosis.CRASHED,),
+        status=(UNREACHABLE,),
     ),
     Scenario(
         "etcd minority lost",
@@ -230,6 +248,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _etcd_majority,
+        status=(ANOTHER_TERM,),
     ),
     Scenario(
         "etcd's leader and ours lost together",
@@ -237,6 +256,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _etcd_leader_and_ours,
+        status=(ANOTHER_TERM,),
     ),
     Scenario(
         "etcd's leader and the postmaster lost together",
@@ -252,6 +272,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _etcd_frozen,
+        status=(ANOTHER_TERM,),
     ),
     Scenario(
         "control nodes and etcd slow",
@@ -276,6 +297,7 @@ SCENARIOS = (
         _name_server_down,
         diagnosed=(Diagnosis.CRASHED,),
         multihost_ms_max=4_000,
+        status=(NAMES,),
     ),
     Scenario(
         "name server frozen during a failover",
@@ -285,5 +307,6 @@ SCENARIOS = (
         _name_server_frozen,
         diagnosed=(Diagnosis.CRASHED,),
         multihost_ms_max=4_000,
+        status=(NAMES,),
     ),
 )

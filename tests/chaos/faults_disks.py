@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.core.diagnose import Diagnosis
+from tests.chaos.said import ATTACHING
 from tests.chaos.scenario import NO_INTERRUPTION_MS, Scenario, Then
 from tests.chaos.scene import Scene
 
@@ -69,6 +70,8 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _standby_stalled,
+        history=("rule change",),
+        status=(ATTACHING,),
     ),
     Scenario(
         "disk of the primary full",
@@ -87,5 +90,6 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _standby_full,
+        status=("its disk is full",),
     ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from orchestrator.core.diagnose import Diagnosis
+from tests.chaos.said import ANOTHER_TERM, SILENT, SUPERSEDED
 from tests.chaos.scenario import NO_INTERRUPTION_MS, Scenario, Then
 from tests.chaos.scene import Scene
 
@@ -149,6 +150,7 @@ SCENARIOS = (
         _isolated_and_healed,
         diagnosed=(Diagnosis.HOST_LOST,),
         history=HISTORY_OF_SILENCE,
+        status=(SUPERSEDED,),
     ),
     Scenario(
         "host isolated for a second",
@@ -166,6 +168,7 @@ SCENARIOS = (
         _frozen_and_thawed,
         diagnosed=(Diagnosis.HOST_LOST,),
         history=HISTORY_OF_SILENCE,
+        status=(SUPERSEDED,),
     ),
     Scenario(
         "host frozen for 400 ms",
@@ -200,6 +203,7 @@ SCENARIOS = (
         NO_INTERRUPTION_MS,
         _standby_lost_and_back,
         history=("rule change",),
+        status=(SILENT,),
     ),
     Scenario(
         "standby isolated and healed",
@@ -208,6 +212,7 @@ SCENARIOS = (
         NO_INTERRUPTION_MS,
         _standby_isolated,
         history=("rule change",),
+        status=(SILENT,),
     ),
     Scenario(
         "both standbys lost and back",
@@ -217,6 +222,10 @@ SCENARIOS = (
         _both_standbys_lost,
         diagnosed=(Diagnosis.QUORUM_AT_RISK,),
         history=("rule change.*solo",),
+        status=(
+            SILENT,
+            "last_voter_lost",
+        ),
     ),
     Scenario(
         "primary and one standby lost together",
@@ -226,7 +235,10 @@ SCENARIOS = (
         _primary_and_standby_lost,
         diagnosed=(Diagnosis.HOST_LOST,),
         history=("no failover: PrimaryHostLost: .*missing: ",),
-        status=("seals_out_of_reach|seals_awaited",),
+        status=(
+            "seals_out_of_reach|seals_awaited",
+            SILENT,
+        ),
     ),
     Scenario(
         "primary's whole site lost",
@@ -253,5 +265,6 @@ SCENARIOS = (
         9_000,
         _leader_and_primary_lost,
         diagnosed=(Diagnosis.HOST_LOST,),
+        status=(ANOTHER_TERM,),
     ),
 )

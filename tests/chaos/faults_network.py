@@ -7,6 +7,7 @@ import sys
 
 from deploy.lab.filters import Carried, Way
 from orchestrator.core.diagnose import Diagnosis
+from tests.chaos.said import SILENT, SUPERSEDED
 from tests.chaos.scenario import NO_INTERRUPTION_MS, Scenario, Then
 from tests.chaos.scene import Scene
 
@@ -115,6 +116,10 @@ SCENARIOS = (
             Diagnosis.AGENT_LOST,
             Diagnosis.CONTROL_PATH_CUT,
         ),
+        status=(
+            "witness_disagrees|agent_lost|control_path_cut",
+            SILENT,
+        ),
     ),
     Scenario(
         "primary cut from the leader only",
@@ -132,6 +137,7 @@ SCENARIOS = (
         _cut_from_standbys,
         diagnosed=(Diagnosis.QUORUM_AT_RISK,),
         history=("rule change.*solo",),
+        status=("last_voter_lost",),
     ),
     Scenario(
         "primary cut from everybody but the clients",
@@ -141,6 +147,8 @@ SCENARIOS = (
         _cut_from_control_and_standbys,
         diagnosed=(Diagnosis.HOST_LOST,),
         in_sample=True,
+        history=("suspected",),
+        status=(SUPERSEDED,),
     ),
     Scenario(
         "nothing leaves the primary",
@@ -149,6 +157,8 @@ SCENARIOS = (
         4_000,
         _nothing_leaves,
         diagnosed=(Diagnosis.HOST_LOST,),
+        history=("suspected",),
+        status=(SUPERSEDED,),
     ),
     Scenario(
         "nothing reaches the primary",

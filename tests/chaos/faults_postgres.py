@@ -6,6 +6,7 @@ import signal
 
 from deploy.lab.roles import Role
 from orchestrator.core.diagnose import Diagnosis
+from tests.chaos.said import REBUILDING
 from tests.chaos.scenario import NO_INTERRUPTION_MS, Scenario, Then
 from tests.chaos.scene import Scene
 
@@ -147,6 +148,7 @@ SCENARIOS = (
         ),
         whole_within_s=120.0,
         only_alone="with another disk out of reach, what was acknowledged may lie on the destroyed one alone",
+        status=(REBUILDING,),
     ),
     Scenario(
         "standby's data directory destroyed",
@@ -158,6 +160,8 @@ SCENARIOS = (
         multihost_ms_max=80_000,
         whole_within_s=150.0,
         only_alone="in another's failover it may be the primary by then, and the last one that has everything",
+        history=("cloned: there is no data directory yet",),
+        status=(REBUILDING,),
     ),
     Scenario(
         "replay paused at the failover",
@@ -167,5 +171,6 @@ SCENARIOS = (
         _replay_paused,
         diagnosed=(Diagnosis.CRASHED,),
         only_alone="whoever pauses a replay goes on with it, which nobody can do on a host that is lost",
+        status=("its replay is paused",),
     ),
 )

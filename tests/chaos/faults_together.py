@@ -105,6 +105,7 @@ SCENARIOS = (
         10_000,
         _switchover_and_kill,
         also_diagnosed=(Diagnosis.CRASHED,),
+        history=("asked for a switchover",),
     ),
     Scenario(
         "candidate killed while sealing",

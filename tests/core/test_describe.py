@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from common.facts import PostgresState
 from common.ids import MemberName
@@ -50,3 +51,16 @@ def test_a_paused_replay_does_not_hide_what_went_wrong() -> None:
     seen = view(heard("a", postgres=PostgresState.PRIMARY), heard("b", replay_paused=True, error="no route"))
     line = next(line for line in describe(CLUSTER, seen, NOW).members if line.name == "b")
     assert line.error.startswith("no route; its replay is paused")
+
+
+@pytest.mark.parametrize(("free_mib", "expected"), [(15, "its disk is full: 15 MiB are free"), (16, "")])
+def test_a_member_whose_disk_is_full_says_so_whoever_it_is(free_mib: int, expected: str) -> None:
+    """A full standby is no diagnosis of the primary: it would only be seen as one that does not stream."""
+    seen = view(heard("a", postgres=PostgresState.PRIMARY), heard("b", free_mib=free_mib), heard("c"))
+    assert next(line for line in describe(CLUSTER, seen, NOW).members if line.name == "b").error == expected
+
+
+def test_a_leader_that_has_not_read_the_record_yet_does_not_say_that_there_is_none() -> None:
+    leading = replace(view(heard("a"), heard("b"), heard("c")), record=None, record_known=False)
+    assert describe(CLUSTER, leading, NOW).diagnosis == "WarmingUp"
+    assert describe(CLUSTER, replace(leading, record_known=True), NOW).diagnosis == "NoRecord"
