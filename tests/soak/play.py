@@ -57,6 +57,8 @@ class Soak:
         self._waiting: Round | None = next(self._rounds, None)
         self._began_s = time.monotonic()
         self._kept = 0
+        self._known_lost: set[tuple[str, int]] = set()
+        """Of this fleet, by the verdicts of its own rounds."""
 
     @property
     def _is_over(self) -> bool:
@@ -71,6 +73,7 @@ class Soak:
             try:
                 with fleet(self._say, self._description) as (cluster, witnesses):
                     self._totals.fleets += 1
+                    self._known_lost.clear()
                     self._on_one_fleet(cluster, witnesses)
                     self._last_look(witnesses)
             except LAB_BREAKS as broke:
@@ -124,6 +127,8 @@ class Soak:
                 + "".join(f"\n{' ' * 14}met: {met[:150]}" for met in account.met)
             )
         self._say(line_of(row))
+        if seen.hearing is not None:
+            self._known_lost.update(seen.hearing.lost)
         self._totals.add(played)
         self._totals.took_s = round(time.monotonic() - self._began_s)
         self._written()
@@ -132,12 +137,12 @@ class Soak:
     def _last_look(self, witnesses: Witnesses) -> None:
         """A row may also be lost later, by another fault than the one under which it was written."""
         try:
-            lost = witnesses.lost_in_all_rounds()
+            lost = sorted(set(witnesses.lost_in_all_rounds()) - self._known_lost)
         except LabFailed as failed:
             self._say(f"the tables could not be read back at the end of this fleet: {failed}")
             self._totals.remark(f"a fleet's tables could not be read back at its end: {failed}")
             return
-        self._say(f"all rows of this fleet were read back: {len(lost)} are missing")
+        self._say(f"all rows of this fleet were read back: {len(lost)} more are missing")
         if lost:
             self._totals.lost_later += len(lost)
             self._totals.remark(f"lost after their own round, by round {self._totals.rounds}: {lost[:10]}")
