@@ -53,9 +53,8 @@ soak-sim: ## the simulator for hours on all cores, failing seeds kept in a file 
 chaos: ## real faults on real parts, each with its verdict (ARGS="--only NAME", ARGS=--list); about half an hour
 	@$(DEV) python -m tests.chaos $(ARGS)
 
-soak: ## faults for hours on real parts
-	@if [ -e tests/soak.py ] || [ -d tests/soak ]; then $(DEV) python -m tests.soak $(ARGS); \
-	else echo "soak is not built yet"; fi
+soak: ## real faults for hours on real parts, some of them together (HOURS=n, 1 by default; ARGS=--help)
+	@$(DEV) python -m tests.soak --hours $(or $(HOURS),1) $(ARGS)
 
 test-broken: ## a clause of each rule removed must turn a test on real PostgreSQL red
 	@$(DEV) python -m tests.broken $(ARGS)

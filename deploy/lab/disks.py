@@ -79,6 +79,10 @@ class Disks:
     def give_back(self, name: str) -> None:
         (self._folder(name) / BALLAST).unlink(missing_ok=True)
 
+    @property
+    def stalled(self) -> frozenset[str]:
+        return frozenset(self._stalled)
+
     def mend_all(self) -> None:
         if self._size_mib is None:
             return

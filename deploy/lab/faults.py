@@ -175,6 +175,15 @@ class Faults:
             self.start_daemon(daemon)
         return restarted
 
+    def out_of_action(self) -> frozenset[str]:
+        """Hosts that can't do their part now: lost, frozen in part or whole, cut off in part or whole, or with a
+        disk that stands still."""
+        return frozenset(self._lost | self._frozen | self.links.cut_hosts() | self.disks.stalled)
+
+    @property
+    def stopped_daemons(self) -> frozenset[str]:
+        return frozenset(self._stopped)
+
     def pids_of(self, name: str) -> list[int]:
         return processes.pids_with(self._network.marks(self._files.plan.host(name)))
 

@@ -85,6 +85,12 @@ class Links:
         for name in [*self._drops, *self._down, *self._slow]:
             self.heal(name)
 
+    def cut_hosts(self) -> frozenset[str]:
+        """Whose link is down, or some of whose packets are filtered. (One that is slow is not among them.)"""
+        sites = {host.site for host in self._plan.hosts if host.site in self._drops}
+        below = {host.name for site in sites for host in self._plan.site(site)}
+        return frozenset(self._down | below | (set(self._drops) - sites))
+
     def forget(self, name: str) -> None:
         """The host has a new network: its link is up and has no delay; filters stand on the switch and stay."""
         self._down.discard(name)

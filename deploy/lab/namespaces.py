@@ -73,17 +73,17 @@ class NamespaceNetwork:
         _nft(nft_rules(drops, self._port), inside=self._name(SWITCH))
 
     def delay(self, host: Host, delay_ms: int) -> None:
-        """The host's own end keeps its address; only where its cable meets the switch something is put between."""
+        """The host's own end keeps its address; only where its cable meets the switch something is put between.
+
+        The slow cable is plugged in once it runs: Python takes a while to start, and a link that is down so long is
+        another fault."""
         self.straighten(host)
         port, switch = self._port[host.name], self._name(SWITCH)
-        away, far = f"q{port}", f"r{port}"
+        near, far = f"s{port}", f"r{port}"
         _ip(
-            f"link set {port} down\nlink set {port} nomaster\nlink set {port} name {away}\nlink set {away} up\n"
-            f"link add {port} type veth peer name {far}\nlink set {far} up\n"
-            f"link set {port} master br0 up",
-            inside=switch,
+            f"link add {near} type veth peer name {far}\nlink set {far} up\nlink set {near} up", inside=switch
         )
-        command = [sys.executable, "-m", "deploy.lab.slow_cable", away, far, "--delay-ms", str(delay_ms)]
+        command = [sys.executable, "-m", "deploy.lab.slow_cable", port, far, "--delay-ms", str(delay_ms)]
         cable = subprocess.Popen(
             ["nsenter", f"--net={NAMESPACES / switch}", "--", *command],
             stdin=subprocess.DEVNULL,
@@ -97,6 +97,20 @@ class NamespaceNetwork:
         assert cable.stdout is not None
         if cable.stdout.readline() != b"carrying\n":
             raise RuntimeError(f"the slow cable of {host.name} did not start")
+        # It holds on to the interfaces, whatever they are called. The filters know them by name.
+        _ip(f"link set {port} nomaster", inside=switch)
+        self._rename(port, f"q{port}")
+        self._rename(near, port)
+        _ip(f"link set {port} master br0", inside=switch)
+
+    def _rename(self, old: str, new: str) -> None:
+        """Without a break where the kernel can (6.2 and later): a link that was down takes up to a second to be seen
+        as up again by its other end."""
+        switch = self._name(SWITCH)
+        try:
+            _ip(f"link set {old} name {new}", inside=switch)
+        except RuntimeError:
+            _ip(f"link set {old} down\nlink set {old} name {new}\nlink set {new} up", inside=switch)
 
     def straighten(self, host: Host) -> None:
         cable = self._slow_cables.pop(host.name, None)
@@ -105,11 +119,9 @@ class NamespaceNetwork:
         cable.kill()
         cable.communicate()
         port = self._port[host.name]
-        _ip(
-            f"link del {port}\nlink set q{port} down\nlink set q{port} name {port}\n"
-            f"link set {port} master br0 up",
-            inside=self._name(SWITCH),
-        )
+        _ip(f"link del {port}", inside=self._name(SWITCH))
+        self._rename(f"q{port}", port)
+        _ip(f"link set {port} master br0 up", inside=self._name(SWITCH))
 
     def forget(self, host: Host) -> None:
         self.straighten(host)

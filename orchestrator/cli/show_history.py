@@ -44,6 +44,8 @@ def _page(incident: Incident, zone: datetime.tzinfo | None) -> Iterator[Renderab
     if incident.cause and incident.cause not in [step.text for step in incident.steps[:1]]:
         yield _inside(Text(f"cause: {one_line(incident.cause)}"))
     yield _inside(_steps(incident, zone))
+    if incident.left_out_count:
+        yield _inside(Text(f"{incident.left_out_count} steps in the middle are left out", style="dim"))
     if incident.refused:
         for piece in refusals(((r.member, r.reason, r.text) for r in incident.refused), "NOT CHOSEN"):
             yield _inside(piece)

@@ -11,7 +11,7 @@ from common.ids import ClusterName, application_name
 from common.profile import DEFAULT, PROFILES
 from common.timebase import Instant, elapsed_ms
 from orchestrator.core.decide import decide
-from orchestrator.core.diagnose import diagnose
+from orchestrator.core.diagnose import FULL_MIB, Diagnosis, diagnose
 from orchestrator.core.members import from_spec
 from orchestrator.core.names import primary_name, replicas_name
 from orchestrator.core.reach import answers, reach
@@ -20,6 +20,8 @@ from orchestrator.core.status import CandidateLine, ClusterStatus, MemberLine, N
 from orchestrator.core.stories import is_whole, names_stand, wanted_names
 from orchestrator.core.view import ClusterView
 from orchestrator.core.wanted import spec_rule
+
+_PAUSED = "its replay is paused: it shows old rows, and can't follow another primary before SELECT pg_wal_replay_resume()"
 
 
 def describe(cluster: ClusterName, view: ClusterView, now: Instant) -> ClusterStatus:
@@ -53,7 +55,7 @@ def describe(cluster: ClusterName, view: ClusterView, now: Instant) -> ClusterSt
 
 def _diagnosis(record: Record | None, view: ClusterView, now: Instant) -> str:
     if record is None:
-        return "NoRecord"
+        return "NoRecord" if view.record_known else str(Diagnosis.WARMING_UP)
     if record.phase is not Phase.STABLE or view.spec is None:
         return f"In{str(record.phase).capitalize()}"
     profile = PROFILES.get(view.spec.profile, DEFAULT)
@@ -110,7 +112,10 @@ def _error(member: MemberRecord, record: Record | None, facts: Facts | None) -> 
             f"its data directory is of another cluster: system identifier {facts.system_identifier}, "
             f"this cluster's is {record.system_identifier}"
         )
-    return facts.error or facts.rebuild_needed
+    paused = facts.replay_paused and facts.postgres is PostgresState.STANDBY
+    full = facts.free_mib is not None and facts.free_mib < FULL_MIB
+    notes = (_PAUSED if paused else "", f"its disk is full: {facts.free_mib} MiB are free" if full else "")
+    return "; ".join(filter(None, (facts.error or facts.rebuild_needed, *notes)))
 
 
 def _state(member: MemberRecord, record: Record | None, view: ClusterView, now: Instant) -> str:

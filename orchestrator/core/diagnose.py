@@ -53,7 +53,7 @@ FAILS_OVER = frozenset(
 
 _START_PATIENCE_MS = 10_000
 """How long a primary that this node has not seen running may take to start before it counts as crashed."""
-_FULL_MIB = 16
+FULL_MIB = 16
 """Less than one segment of WAL."""
 _ROOM_MIB = 128
 """So much another member must have, or a failover would not help."""
@@ -136,19 +136,23 @@ def _verdict(
         return Finding(
             Diagnosis.CONTROL_PATH_CUT, (Because(Reason.CONTROL_PATH_CUT, name, text),), suspect=name
         )
+    waited_ms = elapsed_ms(since=suspicion.since, now=now)
+    suspected = Finding(
+        Diagnosis.SUSPECTED, (Because(Reason.PRIMARY_SUSPECTED, name, measured),), suspect=name
+    )
+    witness = _streaming_witness(name, last_at, view)
+    lives = suspicion.sql in (ProbeAnswer.PRIMARY, ProbeAnswer.STANDBY) or witness is not None
+    if lives and suspicion.awaiting and waited_ms < profile.confirm_within_ms:
+        return suspected  # whether its agent is lost, or only our path to it, the other control nodes know
     if suspicion.sql in (ProbeAnswer.PRIMARY, ProbeAnswer.STANDBY):
         text = f"{measured}; but its PostgreSQL answers our own query"
         return Finding(Diagnosis.AGENT_LOST, (Because(Reason.AGENT_LOST, name, text),), suspect=name)
-    witness = _streaming_witness(name, last_at, view)
     if witness is not None:
         text = f"{measured}; but {witness[0]} received from it {elapsed_ms(since=witness[1], now=now)} ms ago"
         return Finding(Diagnosis.AGENT_LOST, (Because(Reason.WITNESS_DISAGREES, name, text),), suspect=name)
-    waited_ms = elapsed_ms(since=suspicion.since, now=now)
     complete = not suspicion.awaiting and suspicion.sql is not None
     if not complete and waited_ms < profile.confirm_within_ms:
-        return Finding(
-            Diagnosis.SUSPECTED, (Because(Reason.PRIMARY_SUSPECTED, name, measured),), suspect=name
-        )
+        return suspected
     sql = (
         "its PostgreSQL refuses connections"
         if suspicion.sql is ProbeAnswer.REFUSED
@@ -195,7 +199,7 @@ def _speaking(
         text = f"no commit was flushed for {stalled_ms} ms, the limit is {profile.stalled_after_ms} ms"
         return Finding(Diagnosis.CANT_WRITE, (Because(Reason.PRIMARY_CANT_WRITE, name, text),))
     roomy = _who_has_room(name, record, view, now, profile)
-    if facts.free_mib is not None and facts.free_mib < _FULL_MIB and roomy is not None:
+    if facts.free_mib is not None and facts.free_mib < FULL_MIB and roomy is not None:
         text = f"its disk is full: {facts.free_mib} MiB are free; {roomy[0]} has {roomy[1]} MiB"
         return Finding(Diagnosis.DISK_FULL, (Because(Reason.PRIMARY_DISK_FULL, name, text),))
     if facts.write_state is WriteState.WAITING:

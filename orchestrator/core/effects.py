@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.ids import MemberName
+from common.timebase import Instant
 from orchestrator.core.names import WantedNames
 from orchestrator.core.reasons import Refused
 
@@ -54,7 +55,7 @@ class Story:
     epoch: int
     name: str
     """Stable: `suspected`, `confirmed`, `sealing`, `sealed`, `promoting`, `promoted`, `names`,
-    `settled`, `whole`, `refused`, …"""
+    `settled`, `whole`, `refused`, `no failover`, `goes on`, …"""
     text: str
     operation: str = ""
     member: MemberName | None = None
@@ -62,6 +63,8 @@ class Story:
     """`succeeded`, `refused` or `failed`; empty while it goes on."""
     refused: tuple[Refused, ...] = ()
     outage: OutageMeasured | None = None
+    happened_at: Instant | None = None
+    """None: now. A suspicion is told when it led to something, and began before."""
 
 
 @dataclass(frozen=True, slots=True)

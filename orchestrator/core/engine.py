@@ -100,6 +100,8 @@ class Engine:
             view = replace(view, suspicion=suspicion)
         if move.told:
             view = replace(view, told=view.told | frozenset(move.told))
+        if move.stuck is not None:
+            view = replace(view, stuck=move.stuck)
         if move.answered:
             answered = frozenset(move.answered)
             view = replace(view, asked=tuple(a for a in view.asked if a.operation not in answered))

@@ -23,3 +23,5 @@ class Move(msgspec.Struct, frozen=True):
     """Operations that were asked for and are answered by this."""
     told: tuple[str, ...] = ()
     """Stories that this tells, so that they are told once."""
+    stuck: tuple[str, ...] | None = None
+    """What keeps the epoch from being left, by name; empty when nothing does any more. None: as before."""

@@ -46,7 +46,7 @@ def observe(view: ClusterView, event: events.Event) -> ClusterView:
             )
             return replace(
                 view, leading=leading, record=None, revision=0, record_known=False, suspicion=None, asked=(),
-                told=frozenset(), names=Names(),
+                told=frozenset(), stuck=(), names=Names(),
             )  # fmt: skip
         case events.LeadershipLost():
             return replace(view, leading=None, record_known=False, suspicion=None, asked=())
@@ -177,7 +177,7 @@ def _record(view: ClusterView, at: Instant, record: Record | None, revision: int
     if old is None or (old.rules, old.target, old.epoch) != (record.rules, record.target, record.epoch):
         view = replace(view, change_revision=revision, change_since=at)
     if old is None or old.epoch != record.epoch:
-        view = replace(view, told=frozenset())
+        view = replace(view, told=frozenset(), stuck=())
     return view
 
 

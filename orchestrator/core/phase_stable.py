@@ -32,6 +32,8 @@ from orchestrator.core.rule_change import (
     turned_back,
 )
 from orchestrator.core.spec import ClusterSpec
+from orchestrator.core.stuck import goes_on, no_failover
+from orchestrator.core.suspected import suspected
 from orchestrator.core.view import ClusterView
 from orchestrator.core.wanted import primary_answers
 
@@ -50,6 +52,7 @@ def stable(record: Record, view: ClusterView, spec: ClusterSpec, now: Instant, p
     if finding.suspect is not None:
         return _ask_witnesses(record, view, now, profile, finding)
     move = _housekeeping(record, view, spec, now, profile, finding)
+    move = goes_on(move, record, view, finding)
     # A lost host is noticed when its silence is long enough, not at the tick after.
     assert record.primary is not None
     primary = view.member(record.primary)
@@ -66,7 +69,8 @@ def _fail_over(record: Record, view: ClusterView, now: Instant, profile: Profile
     operation = Operation("", "automatic", str(finding.diagnosis))
     text = f"{finding.diagnosis}: {cause.member}: {cause.text}"
     story = Story(record.epoch + 1, "sealing", text, member=record.primary)
-    return Move(finding.because, leave(record, operation), (story,))
+    stories = (*suspected(record, view, profile), story)
+    return Move(finding.because, leave(record, operation), stories)
 
 
 def _keep_asking(
@@ -78,7 +82,8 @@ def _keep_asking(
     why_not: tuple[Because, ...],
 ) -> Move:
     asking = _ask_witnesses(record, view, now, profile, finding) if finding.suspect is not None else Move(())
-    return replace(asking, reasons=(*finding.because, *why_not))
+    asking = replace(asking, reasons=(*finding.because, *why_not))
+    return no_failover(asking, record, view, finding, why_not)
 
 
 def _ask_witnesses(
@@ -94,15 +99,11 @@ def _ask_witnesses(
             left_ms = profile.confirm_within_ms - elapsed_ms(since=suspicion.since, now=now)
             return Move(finding.because, again_after_ms=left_ms if left_ms > 0 else _ASK_AGAIN_MS - asked_ms)
     member = record.the(finding.suspect)
-    effects: list[Effect] = [
+    effects = (
         AskObservers(member.name, waiting_ms),
         ProbeSql(member.name, member.address, member.port, waiting_ms),
-    ]
-    told = f"suspected {record.epoch}"
-    if finding.diagnosis is Diagnosis.SUSPECTED and told not in view.told:
-        effects.append(Story(record.epoch, "suspected", finding.because[0].text, member=member.name))
-        return Move(finding.because, effects=tuple(effects), again_after_ms=waiting_ms, told=(told,))
-    return Move(finding.because, effects=tuple(effects), again_after_ms=waiting_ms)
+    )
+    return Move(finding.because, effects=effects, again_after_ms=waiting_ms)
 
 
 # What people ask for
@@ -135,8 +136,9 @@ def _failover(
     operation = Operation(ask.operation, "failover", ask.by)
     text = f"{ask.by} asked for a failover" + (" by force" if ask.force else "")
     story = Story(record.epoch + 1, "sealing", text, ask.operation, record.primary)
+    stories = (*suspected(record, view, profile, ask.operation), story)
     reasons = (Because(Reason.FAILOVER_ASKED, record.primary, text), *within.why_not)
-    return Move(reasons, leave(record, operation), (story,), answered=(ask.operation,))
+    return Move(reasons, leave(record, operation), stories, answered=(ask.operation,))
 
 
 def _switchover(

@@ -117,6 +117,8 @@ class ClusterView(msgspec.Struct, frozen=True):
     asked: tuple[SwitchoverAsked | FailoverAsked, ...] = ()
     told: frozenset[str] = frozenset()
     """Stories of this epoch that were told already."""
+    stuck: tuple[str, ...] = ()
+    """A failover was due and could not be, by name, as it was told last; empty when the primary is well."""
 
     def member(self, name: MemberName) -> MemberView:
         return self.members.get(name) or MemberView(name)

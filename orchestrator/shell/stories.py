@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 
 import structlog
 
@@ -16,6 +15,7 @@ from common.clock import Clock
 from common.codec import decode, encode
 from common.errors import LostLeadership, NotDelivered, OutcomeUnknown, Refused
 from common.ids import ClusterName
+from common.timebase import elapsed_ms
 from orchestrator.core.effects import Story
 from orchestrator.ports import HistoryStore, Shelf, Term
 from orchestrator.shell.operations import Operations
@@ -24,7 +24,6 @@ from orchestrator.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
 
-SUSPICION_KEPT_MS = 60_000
 STORE_ATTEMPTS = 5
 STORE_PAUSE_S = 0.5
 WAITING_MAX = 1_000
@@ -46,11 +45,12 @@ class Stories:
         self._term, self._metrics = term, metrics
         self._waiting: asyncio.Queue[Told] = asyncio.Queue(WAITING_MAX)
         self._incidents: dict[ClusterName, Incident] = {}
-        self._suspected: dict[ClusterName, tuple[Story, int]] = {}
         self._storing = False
 
     def tell(self, cluster: ClusterName, story: Story) -> None:
         wall_ms = self._clock.wall_ms()
+        if story.happened_at is not None:
+            wall_ms -= elapsed_ms(since=story.happened_at, now=self._clock.now())
         log.info(
             "story.told",
             cluster=cluster,
@@ -67,10 +67,7 @@ class Stories:
             self._metrics.failovers.labels(cluster, story.final).inc()
         if story.outage is not None:
             self._metrics.outage_seconds.labels(cluster).set(story.outage.outage_ms / 1000)
-        if story.name == "suspected":
-            # It belongs to the epoch that it leads to, if it does.
-            self._suspected[cluster] = (story, wall_ms)
-        elif self._waiting.full():
+        if self._waiting.full():
             log.warning("story.not_stored", cluster=cluster, epoch=story.epoch, name=story.name)
         else:
             self._waiting.put_nowait((cluster, story, wall_ms))
@@ -83,7 +80,6 @@ class Stories:
     def forget(self) -> None:
         """Our term is over: what is in etcd is grown by somebody else now."""
         self._incidents.clear()
-        self._suspected.clear()
         self._operations.interrupt()
 
     async def run(self) -> None:
@@ -114,10 +110,6 @@ class Stories:
                 return decode(note.body, Incident)
         except (NotDelivered, OutcomeUnknown, Refused, ValueError) as error:
             log.warning("incident.not_read", cluster=cluster, epoch=epoch, error=str(error))
-        suspected, suspected_wall_ms = self._suspected.pop(cluster, (None, 0))
-        if suspected is not None and wall_ms - suspected_wall_ms < SUSPICION_KEPT_MS:
-            fresh = begun(cluster, epoch, suspected_wall_ms)
-            fresh = told(fresh, replace(suspected, epoch=epoch), suspected_wall_ms)
         return fresh
 
     async def _store(self, shelf: Shelf, cluster: ClusterName, note_id: str, body: bytes) -> None:

@@ -11,7 +11,8 @@ from common.ids import ClusterName, MemberName
 from orchestrator.core.effects import Story
 
 STEPS_MAX = 200
-"""So that an account fits where it is stored, whatever goes wrong for however long."""
+"""So that an account fits where it is stored, whatever goes wrong for however long. Of more, those in the middle are
+left out: how it began and what is newest stay."""
 ONCE = frozenset({"serving", "names", "whole", "settled", "promoted"})
 """True once in an epoch; a new leader that says it again adds nothing."""
 
@@ -51,6 +52,8 @@ class Incident:
     """Acknowledged and gone. Quorum durability: none, or no candidate would have met its bound (R3)."""
     outcome: str = ""
     """`succeeded`, `refused` or `failed`; empty while it goes on."""
+    left_out_count: int = 0
+    """Steps between the older half and the newer half of those that are kept."""
     schema: int = 1
 
     @property
@@ -64,17 +67,21 @@ def begun(cluster: ClusterName, epoch: int, wall_ms: int) -> Incident:
 
 
 def told(incident: Incident, story: Story, wall_ms: int) -> Incident:
-    """With one more step; the same incident when it says nothing new."""
+    """With one more step; the same incident when it says nothing new. The same words later on are news: a standby
+    may be lost twice in an epoch."""
     names = {step.name for step in incident.steps}
-    texts = {(step.name, step.text) for step in incident.steps}
-    if (story.name in ONCE and story.name in names) or (story.name, story.text) in texts:
-        return incident
-    if len(incident.steps) >= STEPS_MAX:
+    said_just_now = {(step.name, step.text) for step in incident.steps[-1:]}
+    if (story.name in ONCE and story.name in names) or (story.name, story.text) in said_just_now:
         return incident
     step = Step(story.name, story.text, wall_ms, max(0, wall_ms - incident.began_wall_ms), story.member)
+    steps, left_out_count = incident.steps, incident.left_out_count
+    if len(steps) >= STEPS_MAX:
+        half = STEPS_MAX // 2
+        steps, left_out_count = (*steps[:half], *steps[half + 1 :]), left_out_count + 1
     grown = replace(
         incident,
-        steps=(*incident.steps, step),
+        steps=(*steps, step),
+        left_out_count=left_out_count,
         cause=incident.cause or story.text,
         operation=incident.operation or story.operation,
     )

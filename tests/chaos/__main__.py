@@ -74,7 +74,7 @@ def main(words: list[str]) -> int:
         say(f"the fleet failed: {failed}")
     except KeyboardInterrupt:
         say("interrupted; everything was taken down")
-    console.print(table_of(chaos.rows), width=WIDE)
+    Console(highlight=False, width=max(console.width, WIDE)).print(table_of(chaos.rows))
     for complaint in complaints(chaos.rows):
         console.print(complaint, markup=False)
     if told.json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 from deploy.lab.roles import Role
+from orchestrator.core.diagnose import Diagnosis
 from tests.chaos.scenario import NO_INTERRUPTION_MS, Scenario, Then
 from tests.chaos.scene import Scene
 
@@ -58,6 +59,8 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _agent_killed,
+        also_diagnosed=(Diagnosis.AGENT_LOST,),
+        hurts_the_guard=True,
     ),
     Scenario(
         "agent frozen",
@@ -65,7 +68,8 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _agent_frozen,
-        status=("AgentLost",),
+        diagnosed=(Diagnosis.AGENT_LOST,),
+        hurts_the_guard=True,
     ),
     Scenario(
         "guard killed",
@@ -73,6 +77,9 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _guard_killed,
+        # Silent for a moment, while it comes back as the child of another guard.
+        also_diagnosed=(Diagnosis.AGENT_LOST,),
+        hurts_the_guard=True,
     ),
     Scenario(
         "guard frozen",
@@ -80,6 +87,9 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _guard_frozen,
+        # Silent for a moment, while it comes back as the child of another guard.
+        also_diagnosed=(Diagnosis.AGENT_LOST,),
+        hurts_the_guard=True,
     ),
     Scenario(
         "agent and guard killed",
@@ -87,6 +97,8 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _both_killed,
+        also_diagnosed=(Diagnosis.AGENT_LOST,),
+        hurts_the_guard=True,
     ),
     Scenario(
         "standby's agent killed",
@@ -101,6 +113,11 @@ SCENARIOS = (
         Then.MOVES,
         6_000,
         _agent_killed_then_postmaster,
-        history=("PrimaryCrashed|PrimaryHostLost",),
+        diagnosed=(
+            Diagnosis.CRASHED,
+            Diagnosis.HOST_LOST,
+        ),
+        also_diagnosed=(Diagnosis.AGENT_LOST,),
+        hurts_the_guard=True,
     ),
 )

@@ -6,11 +6,15 @@ import signal
 
 from deploy.lab.fleet import NAME_SERVER_HOST
 from deploy.lab.roles import Role
+from orchestrator.core.diagnose import Diagnosis
+from tests.chaos.said import ANOTHER_TERM, NAMES, UNREACHABLE
 from tests.chaos.scenario import NO_INTERRUPTION_MS, Scenario, Then
 from tests.chaos.scene import Scene
 
 # Longer than a lease of leadership, and than a primary's.
 A_WHILE_S = 15.0
+# By then the lease of leadership has run out, and whoever asks hears that nobody leads.
+LED_NO_MORE_S = 6.0
 NAMED = f"{NAME_SERVER_HOST}/named"
 
 
@@ -43,6 +47,7 @@ def _all_down(scene: Scene) -> None:
     down = [f"{host}/orchestrator" for host in scene.control_hosts]
     for daemon in down:
         scene.did(scene.faults.stop_daemon(daemon))
+    scene.ask()
     scene.hold(A_WHILE_S)
     scene.await_writes()
     for daemon in down:
@@ -54,6 +59,7 @@ def _all_down_and_etcd(scene: Scene) -> None:
     down += [f"{host}/etcd" for host in scene.etcd_hosts]
     for daemon in down:
         scene.did(scene.faults.stop_daemon(daemon))
+    scene.ask()
     scene.hold(A_WHILE_S)
     scene.await_writes()
     for daemon in reversed(down):
@@ -63,6 +69,7 @@ def _all_down_and_etcd(scene: Scene) -> None:
 def _control_hosts_isolated(scene: Scene) -> None:
     for host in scene.control_hosts:
         scene.did(scene.faults.links.isolate(host))
+    scene.ask()
     scene.hold(A_WHILE_S)
     for host in scene.control_hosts:
         scene.faults.links.heal(host)
@@ -74,6 +81,7 @@ def _primary_lost_without_control(scene: Scene) -> None:
     for daemon in down:
         scene.did(scene.faults.stop_daemon(daemon))
     scene.did(scene.faults.kill_postmaster(scene.shop, scene.primary))
+    scene.ask()
     scene.hold(5.0)
     for daemon in down:
         scene.faults.start_daemon(daemon)
@@ -82,6 +90,7 @@ def _primary_lost_without_control(scene: Scene) -> None:
 
 def _etcd_minority(scene: Scene) -> None:
     scene.did(scene.faults.stop_daemon(f"{scene.dice.choice(scene.etcd_hosts)}/etcd"))
+    scene.ask()
     scene.hold(6.0)
 
 
@@ -89,7 +98,9 @@ def _etcd_majority(scene: Scene) -> None:
     lost = scene.dice.sample(scene.etcd_hosts, 2)
     for host in lost:
         scene.did(scene.faults.stop_daemon(f"{host}/etcd"))
-    scene.hold(A_WHILE_S)
+    scene.hold(LED_NO_MORE_S)
+    scene.ask()
+    scene.hold(A_WHILE_S - LED_NO_MORE_S)
     scene.await_writes()
     for host in lost:
         scene.faults.start_daemon(f"{host}/etcd")
@@ -115,7 +126,9 @@ def _etcd_frozen(scene: Scene) -> None:
     """All of its members: every call of it lasts until it thaws."""
     for host in scene.etcd_hosts:
         scene.kill(host, Role.ETCD, how=signal.SIGSTOP)
-    scene.hold(A_WHILE_S)
+    scene.hold(LED_NO_MORE_S)
+    scene.ask()
+    scene.hold(A_WHILE_S - LED_NO_MORE_S)
     scene.await_writes()
     for host in scene.etcd_hosts:
         scene.faults.thaw_host(host)
@@ -164,6 +177,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _leader_killed,
+        status=(ANOTHER_TERM,),
     ),
     Scenario(
         "leader frozen and thawed after another took over",
@@ -171,6 +185,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _leader_frozen,
+        status=(ANOTHER_TERM,),
     ),
     Scenario(
         "leader frozen, postmaster killed, leader thawed",
@@ -178,7 +193,8 @@ SCENARIOS = (
         Then.MOVES,
         8_000,
         _leader_frozen_with_failover,
-        history=("PrimaryCrashed",),
+        diagnosed=(Diagnosis.CRASHED,),
+        status=(ANOTHER_TERM,),
     ),
     Scenario(
         "all control nodes down for a while",
@@ -186,6 +202,10 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _all_down,
+        status=(
+            UNREACHABLE,
+            ANOTHER_TERM,
+        ),
     ),
     Scenario(
         "all control nodes and etcd down for a while",
@@ -193,6 +213,10 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _all_down_and_etcd,
+        status=(
+            UNREACHABLE,
+            ANOTHER_TERM,
+        ),
     ),
     Scenario(
         "all control hosts isolated for a while",
@@ -200,6 +224,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _control_hosts_isolated,
+        status=(UNREACHABLE,),
     ),
     Scenario(
         "postmaster killed while all control nodes are down",
@@ -207,6 +232,8 @@ SCENARIOS = (
         Then.EITHER,
         None,
         _primary_lost_without_control,
+        also_diagnosed=(Diagnosis.CRASHED,),
+        status=(UNREACHABLE,),
     ),
     Scenario(
         "etcd minority lost",
@@ -221,6 +248,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _etcd_majority,
+        status=(ANOTHER_TERM,),
     ),
     Scenario(
         "etcd's leader and ours lost together",
@@ -228,6 +256,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _etcd_leader_and_ours,
+        status=(ANOTHER_TERM,),
     ),
     Scenario(
         "etcd's leader and the postmaster lost together",
@@ -235,7 +264,7 @@ SCENARIOS = (
         Then.MOVES,
         8_000,
         _etcd_leader_and_primary,
-        history=("PrimaryCrashed",),
+        diagnosed=(Diagnosis.CRASHED,),
     ),
     Scenario(
         "etcd frozen for a while",
@@ -243,6 +272,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _etcd_frozen,
+        status=(ANOTHER_TERM,),
     ),
     Scenario(
         "control nodes and etcd slow",
@@ -257,7 +287,7 @@ SCENARIOS = (
         Then.MOVES,
         4_000,
         _control_slow_with_failover,
-        history=("PrimaryCrashed",),
+        diagnosed=(Diagnosis.CRASHED,),
     ),
     Scenario(
         "name server down during a failover",
@@ -265,8 +295,9 @@ SCENARIOS = (
         Then.MOVES,
         None,
         _name_server_down,
-        history=("PrimaryCrashed",),
+        diagnosed=(Diagnosis.CRASHED,),
         multihost_ms_max=4_000,
+        status=(NAMES,),
     ),
     Scenario(
         "name server frozen during a failover",
@@ -274,7 +305,8 @@ SCENARIOS = (
         Then.MOVES,
         None,
         _name_server_frozen,
-        history=("PrimaryCrashed",),
+        diagnosed=(Diagnosis.CRASHED,),
         multihost_ms_max=4_000,
+        status=(NAMES,),
     ),
 )

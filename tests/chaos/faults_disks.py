@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from orchestrator.core.diagnose import Diagnosis
+from tests.chaos.said import ATTACHING
 from tests.chaos.scenario import NO_INTERRUPTION_MS, Scenario, Then
 from tests.chaos.scene import Scene
 
@@ -52,7 +54,7 @@ SCENARIOS = (
         Then.MOVES,
         4_500,
         _stalled,
-        history=("PrimaryCantWrite",),
+        diagnosed=(Diagnosis.CANT_WRITE,),
         in_sample=True,
     ),
     Scenario(
@@ -68,6 +70,8 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _standby_stalled,
+        history=("rule change",),
+        status=(ATTACHING,),
     ),
     Scenario(
         "disk of the primary full",
@@ -75,6 +79,10 @@ SCENARIOS = (
         Then.MOVES,
         30_000,
         _full,
+        diagnosed=(
+            Diagnosis.DISK_FULL,
+            Diagnosis.CANT_WRITE,
+        ),
     ),
     Scenario(
         "disk of a standby full",
@@ -82,5 +90,6 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _standby_full,
+        status=("its disk is full",),
     ),
 )

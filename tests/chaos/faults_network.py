@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 from deploy.lab.filters import Carried, Way
+from orchestrator.core.diagnose import Diagnosis
+from tests.chaos.said import SILENT, SUPERSEDED
 from tests.chaos.scenario import NO_INTERRUPTION_MS, Scenario, Then
 from tests.chaos.scene import Scene
 
@@ -110,7 +112,14 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _cut_from_control,
-        status=("witness_disagrees|ControlPathCut|AgentLost",),
+        diagnosed=(
+            Diagnosis.AGENT_LOST,
+            Diagnosis.CONTROL_PATH_CUT,
+        ),
+        status=(
+            "witness_disagrees|agent_lost|control_path_cut",
+            SILENT,
+        ),
     ),
     Scenario(
         "primary cut from the leader only",
@@ -118,7 +127,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _cut_from_leader,
-        status=("ControlPathCut|control_path_cut",),
+        diagnosed=(Diagnosis.CONTROL_PATH_CUT,),
     ),
     Scenario(
         "primary cut from its standbys only",
@@ -126,7 +135,9 @@ SCENARIOS = (
         Then.STAYS,
         6_000,
         _cut_from_standbys,
+        diagnosed=(Diagnosis.QUORUM_AT_RISK,),
         history=("rule change.*solo",),
+        status=("last_voter_lost",),
     ),
     Scenario(
         "primary cut from everybody but the clients",
@@ -134,8 +145,10 @@ SCENARIOS = (
         Then.MOVES,
         4_000,
         _cut_from_control_and_standbys,
-        history=("PrimaryHostLost",),
+        diagnosed=(Diagnosis.HOST_LOST,),
         in_sample=True,
+        history=("suspected",),
+        status=(SUPERSEDED,),
     ),
     Scenario(
         "nothing leaves the primary",
@@ -143,6 +156,9 @@ SCENARIOS = (
         Then.MOVES,
         4_000,
         _nothing_leaves,
+        diagnosed=(Diagnosis.HOST_LOST,),
+        history=("suspected",),
+        status=(SUPERSEDED,),
     ),
     Scenario(
         "nothing reaches the primary",
@@ -150,6 +166,10 @@ SCENARIOS = (
         Then.MOVES,
         10_000,
         _nothing_arrives,
+        diagnosed=(
+            Diagnosis.OUT_OF_TOUCH,
+            Diagnosis.HOST_LOST,
+        ),
     ),
     Scenario(
         "UDP of the primary filtered, TCP not",
@@ -157,6 +177,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _udp_filtered,
+        also_diagnosed=(Diagnosis.AGENT_LOST, Diagnosis.CONTROL_PATH_CUT),
     ),
     Scenario(
         "UDP filtered everywhere, TCP not",
@@ -164,6 +185,8 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _udp_filtered_everywhere,
+        # For the moment in which the beats find the other path.
+        also_diagnosed=(Diagnosis.AGENT_LOST, Diagnosis.CONTROL_PATH_CUT),
     ),
     Scenario(
         "TCP of the primary filtered, UDP not",
@@ -171,6 +194,7 @@ SCENARIOS = (
         Then.MOVES,
         10_000,
         _tcp_filtered,
+        diagnosed=(Diagnosis.OUT_OF_TOUCH,),
     ),
     Scenario(
         "20 % packet loss at the primary for half a minute",
@@ -178,6 +202,10 @@ SCENARIOS = (
         Then.STAYS,
         None,
         _packet_loss,
+        also_diagnosed=(
+            Diagnosis.AGENT_LOST,
+            Diagnosis.CONTROL_PATH_CUT,
+        ),
     ),
     Scenario(
         "flapping link of the primary",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 
 from deploy.lab.roles import Role
+from orchestrator.core.diagnose import Diagnosis
+from tests.chaos.said import REBUILDING
 from tests.chaos.scenario import NO_INTERRUPTION_MS, Scenario, Then
 from tests.chaos.scene import Scene
 
@@ -85,8 +87,8 @@ SCENARIOS = (
         Then.MOVES,
         CRASHED_MS,
         _postmaster_killed,
-        history=("PrimaryCrashed", "promoted", "serving"),
-        never_said=("PrimaryHostLost",),
+        diagnosed=(Diagnosis.CRASHED,),
+        history=("promoted", "serving"),
     ),
     Scenario(
         "one backend killed",
@@ -94,7 +96,7 @@ SCENARIOS = (
         Then.MOVES,
         CRASHED_MS,
         _one_backend_killed,
-        history=("PrimaryCrashed",),
+        diagnosed=(Diagnosis.CRASHED,),
     ),
     Scenario(
         "checkpointer killed",
@@ -102,7 +104,7 @@ SCENARIOS = (
         Then.MOVES,
         CRASHED_MS,
         _checkpointer_killed,
-        history=("PrimaryCrashed",),
+        diagnosed=(Diagnosis.CRASHED,),
     ),
     Scenario(
         "one walsender ended",
@@ -131,7 +133,7 @@ SCENARIOS = (
         Then.MOVES,
         3_500,
         _postgresql_frozen,
-        history=("PrimaryCantWrite",),
+        diagnosed=(Diagnosis.CANT_WRITE,),
     ),
     Scenario(
         "data directory destroyed",
@@ -139,8 +141,14 @@ SCENARIOS = (
         Then.MOVES,
         10_000,
         _data_directory_destroyed,
-        history=("PrimaryRebuilt|PrimaryCrashed|PrimaryCantWrite",),
+        diagnosed=(
+            Diagnosis.REBUILT,
+            Diagnosis.CRASHED,
+            Diagnosis.CANT_WRITE,
+        ),
         whole_within_s=120.0,
+        only_alone="with another disk out of reach, what was acknowledged may lie on the destroyed one alone",
+        status=(REBUILDING,),
     ),
     Scenario(
         "standby's data directory destroyed",
@@ -151,6 +159,9 @@ SCENARIOS = (
         # libpq does not go on to the next host where one refuses with an error of its own.
         multihost_ms_max=80_000,
         whole_within_s=150.0,
+        only_alone="in another's failover it may be the primary by then, and the last one that has everything",
+        history=("cloned: there is no data directory yet",),
+        status=(REBUILDING,),
     ),
     Scenario(
         "replay paused at the failover",
@@ -158,6 +169,8 @@ SCENARIOS = (
         Then.MOVES,
         5_000,
         _replay_paused,
-        history=("PrimaryCrashed",),
+        diagnosed=(Diagnosis.CRASHED,),
+        only_alone="whoever pauses a replay goes on with it, which nobody can do on a host that is lost",
+        status=("its replay is paused",),
     ),
 )

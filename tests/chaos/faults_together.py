@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deploy.lab.fault import Fault, now_us
 from deploy.lab.lab import LabFailed
+from orchestrator.core.diagnose import Diagnosis
 from tests.chaos.scenario import Scenario, Then
 from tests.chaos.scene import Scene
 
@@ -103,6 +104,8 @@ SCENARIOS = (
         Then.MOVES,
         10_000,
         _switchover_and_kill,
+        also_diagnosed=(Diagnosis.CRASHED,),
+        history=("asked for a switchover",),
     ),
     Scenario(
         "candidate killed while sealing",
@@ -110,7 +113,7 @@ SCENARIOS = (
         Then.MOVES,
         10_000,
         _candidate_killed_while_sealing,
-        history=("PrimaryCrashed",),
+        diagnosed=(Diagnosis.CRASHED,),
     ),
     Scenario(
         "candidate killed while being promoted",
@@ -118,7 +121,7 @@ SCENARIOS = (
         Then.MOVES,
         10_000,
         _candidate_killed_while_promoted,
-        history=("PrimaryCrashed",),
+        diagnosed=(Diagnosis.CRASHED,),
     ),
     Scenario(
         "candidate's host lost in the failover",
@@ -126,7 +129,7 @@ SCENARIOS = (
         Then.MOVES,
         15_000,
         _candidates_host_lost,
-        history=("PrimaryCrashed",),
+        diagnosed=(Diagnosis.CRASHED,),
     ),
     Scenario(
         "candidate's host lost while it is promoted",
@@ -134,7 +137,7 @@ SCENARIOS = (
         Then.MOVES,
         15_000,
         _candidates_host_lost_while_promoted,
-        history=("PrimaryCrashed",),
+        diagnosed=(Diagnosis.CRASHED,),
     ),
     Scenario(
         "new primary killed just after its promotion",
@@ -142,7 +145,7 @@ SCENARIOS = (
         Then.MOVES,
         12_000,
         _killed_just_after,
-        history=("PrimaryCrashed",),
+        diagnosed=(Diagnosis.CRASHED,),
     ),
     Scenario(
         "second failover 5 s after the first",
@@ -150,6 +153,10 @@ SCENARIOS = (
         Then.MOVES,
         4_000,
         _second_after_5_s,
+        diagnosed=(
+            Diagnosis.CRASHED,
+            Diagnosis.HOST_LOST,
+        ),
         history=("PrimaryCrashed", "PrimaryHostLost"),
     ),
     Scenario(
@@ -158,6 +165,6 @@ SCENARIOS = (
         Then.MOVES,
         None,
         _during_rule_change,
-        history=("PrimaryCrashed",),
+        diagnosed=(Diagnosis.CRASHED,),
     ),
 )

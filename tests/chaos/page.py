@@ -34,6 +34,11 @@ From their journals alone come the outages, lost rows, second writers, reads tha
 [protocol.md](protocol.md), and rows that a primary showed and that are gone. Primacy is asked for what it says
 (`primacy history`, `primacy status`), which is compared with the fault, and for when the cluster is whole.
 
+**What it is called.** The diagnosis must be said by the history or by a status, and no other: one that the fault is not
+is as wrong as none. In passing a primary may be suspected, or starting, or a new one may wait for its voters. Where
+nothing is wrong with the primary nothing may be said of it; what is said of the others then (a member is silent, nobody
+leads, the name server does not answer) is compared too, as far as `tests/chaos` names it (`history`, `status`).
+
 **Bounds** are for the longest gap of the reference client through DNS. {NO_INTERRUPTION_MS} ms is that client's
 deadline for a write: "none" means that no client had to connect anew. A multi-host string may take
 {MULTIHOST_MORE_MS // 1000} s more, since libpq waits two seconds for each silent host. The bounds hold on a machine
@@ -53,11 +58,22 @@ def page() -> str:
         HEAD,
         f"## The {len(CATALOGUE)} faults",
         "",
-        "| fault | what Primacy must do | the primary | outage |",
+        "| fault | what Primacy must do | the primary | outage | what it is called |",
     ]
-    lines.append("| --- | --- | --- | ---: |")
-    lines += [f"| {one.name} | {one.must} | {one.then.value} | {_bound(one)} |" for one in CATALOGUE]
+    lines.append("| --- | --- | --- | ---: | --- |")
+    lines += [
+        f"| {one.name} | {one.must} | {one.then.value} | {_bound(one)} | {_called(one)} |"
+        for one in CATALOGUE
+    ]
     return "\n".join([*lines, ""])
+
+
+def _called(scenario: Scenario) -> str:
+    names = " or ".join(scenario.diagnosed)
+    if not scenario.also_diagnosed:
+        return names or "nothing"
+    also = ", ".join(scenario.also_diagnosed)
+    return f"{names}; perhaps {also}" if names else f"nothing, or {also}"
 
 
 def _bound(scenario: Scenario) -> str:

@@ -90,13 +90,13 @@ class Chaos:
         self._say(f"── {scenario.name}: {scenario.must}")
         played_count = sum(row.name == scenario.name for row in self.rows)
         dice = random.Random(f"{self._seed} {scenario.name} {played_count}")
-        seen = _observed(scenario, cluster, witnesses, dice)
+        seen = observed(scenario, cluster, witnesses, dice)
         row = judged(scenario, seen, time.monotonic() - began_s, timed=self._timed)
         row = replace(row, load_average=round(os.getloadavg()[0], 1))
         if not row.passed:
             row = self._keep(row, cluster)
         self.rows.append(row)
-        self._say(_line(row))
+        self._say(line_of(row))
         return row
 
     def _last_look(self, witnesses: Witnesses) -> None:
@@ -114,23 +114,26 @@ class Chaos:
         self._say(f"all rows of all faults were read back: {len(lost)} are missing")
 
     def _keep(self, row: Row, cluster: Witnessed) -> Row:
-        name = "".join(letter if letter.isalnum() else "-" for letter in row.name)
-        folder = self._evidence / f"{len(self.rows):02d}-{name}"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        files = cluster.lab.files
-        shutil.copytree(files.logs, folder / "logs")
-        for host in cluster.lab.plan.member_hosts:
-            log = files.host_folder(host) / "state" / "postgresql.log"
-            if log.exists():
-                shutil.copyfile(log, folder / "logs" / f"{host.name}-postgresql.log")
-        shutil.copytree(cluster.folder, folder / "witnesses", ignore=shutil.ignore_patterns("password"))
-        (folder / "history.txt").write_text(row.observed.history_text)
-        (folder / "status.txt").write_text(row.observed.status_text)
-        (folder / "complaints.txt").write_text(
-            "\n".join([f"seed {self._seed}", *row.complaints, *row.late, ""])
-        )
-        return replace(row, evidence=str(folder))
+        return keep(row, cluster, self._evidence, len(self.rows), f"seed {self._seed}")
+
+
+def keep(row: Row, cluster: Witnessed, evidence: Path, number: int, played: str) -> Row:
+    """The logs, the journals and what was said, in a folder of its own. `played`: how it can be played again."""
+    name = "".join(letter if letter.isalnum() else "-" for letter in row.name)[:100]
+    folder = evidence / f"{number:02d}-{name}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    files = cluster.lab.files
+    shutil.copytree(files.logs, folder / "logs")
+    for host in cluster.lab.plan.member_hosts:
+        log = files.host_folder(host) / "state" / "postgresql.log"
+        if log.exists():
+            shutil.copyfile(log, folder / "logs" / f"{host.name}-postgresql.log")
+    shutil.copytree(cluster.folder, folder / "witnesses", ignore=shutil.ignore_patterns("password"))
+    (folder / "history.txt").write_text(row.observed.history_text)
+    (folder / "status.txt").write_text(row.observed.status_text)
+    (folder / "complaints.txt").write_text("\n".join([played, *row.complaints, *row.late, ""]))
+    return replace(row, evidence=str(folder))
 
 
 @contextmanager
@@ -153,7 +156,7 @@ def fleet(say: Say, description: Fleet) -> Iterator[tuple[Witnessed, Witnesses]]
             cluster.close()
 
 
-def _observed(scenario: Scenario, cluster: Witnessed, witnesses: Witnesses, dice: random.Random) -> Observed:
+def observed(scenario: Scenario, cluster: Witnessed, witnesses: Witnesses, dice: random.Random) -> Observed:
     scene = Scene(cluster, witnesses, dice)
     wall_ms = time.time_ns() // 1_000_000
     failed, hearing, whole_after_s, status = "", None, None, None
@@ -185,7 +188,7 @@ def _observed(scenario: Scenario, cluster: Witnessed, witnesses: Witnesses, dice
         hearing=hearing,
         whole_after_s=whole_after_s,
         history_text=_history_since(cluster, scene.epoch, wall_ms),
-        status_text=_statuses_since(cluster, scene.began_us),
+        status_text="\n".join([_statuses_since(cluster, scene.began_us), *scene.answers]),
         failed=failed,
         notes=tuple(scene.notes),
     )
@@ -215,12 +218,21 @@ def _statuses_since(cluster: Witnessed, at_us: int) -> str:
     said: dict[str, None] = {}
     for status in cluster.watch.heard_since(at_us):
         said[f"{status['phase']} {status['diagnosis']}"] = None
+        said[
+            f"  led by {status['leader'] or 'nobody'} in term {status['term']}, the rule is {status['rule']}"
+        ] = None
+        for member in status["members"]:
+            said[f"  member {member['name']} is {member['role']}, {member['state']}"] = None
+            for text in filter(None, (member["activity"], member["error"])):
+                said[f"  member {member['name']}: {text}"] = None
+        if status["names"] is not None and status["names"]["text"]:
+            said[f"  names: {status['names']['text']}"] = None
         for reason in status["reasons"]:
             said[f"  {reason['reason']} {reason['member']} {reason['text']}"] = None
     return "\n".join(said)
 
 
-def _line(row: Row) -> str:
+def line_of(row: Row) -> str:
     def ms(value: float | None) -> str:
         return "no end" if value is None else f"{value:.0f} ms"
 

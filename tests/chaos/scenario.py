@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from orchestrator.core.diagnose import Diagnosis
 from tests.chaos.scene import Scene
 
 # The reference client's deadline for a write: a longer wait makes it connect anew.
@@ -34,6 +35,13 @@ class Scenario:
     """Through DNS, by the reference client. None: as long as the fault lasts, which `happen` ends and waits out."""
     happen: Callable[[Scene], None]
     """Brings the fault, waits until what must come has come. What it leaves broken is mended after it."""
+    diagnosed: tuple[Diagnosis, ...] = ()
+    """What it is called: one of them must be said, and no other but those of a moment (`words.IN_PASSING`). Empty where
+    nothing is wrong with the primary: then nothing else may be said of it."""
+    also_diagnosed: tuple[Diagnosis, ...] = ()
+    """What is true as well, and need not be said."""
+    is_explained: bool = True
+    """False where several faults at once leave no single word to expect."""
     history: tuple[str, ...] = ()
     """Patterns, each of which `primacy history` must have of this time: it says what happened."""
     status: tuple[str, ...] = ()
@@ -46,6 +54,11 @@ class Scenario:
     """After everything was mended."""
     in_sample: bool = False
     """Also run by `make test`."""
+    only_alone: str = ""
+    """Why no other fault may be in force at the same time (`make soak`); empty where one may."""
+    hurts_the_guard: bool = False
+    """The agent and the guard stand in for each other. Where both are hurt the bound on stale reads is lost
+    (protocol.md, "Staying up")."""
 
     @property
     def is_uninterrupted(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 
@@ -16,13 +17,22 @@ from deploy.lab.witnessed import Status, Witnessed
 from deploy.lab.witnesses import MULTIHOST, REFERENCE, Witnesses
 
 WITHIN_S = 30.0
+ANSWERED_WITHIN_S = 30.0
 
 
 class Scene:
     """`primary`, `standbys`, `leader` and `epoch` are those of the beginning, whatever happens."""
 
-    def __init__(self, cluster: Witnessed, witnesses: Witnesses, dice: random.Random) -> None:
-        status = cluster.whole()
+    def __init__(
+        self,
+        cluster: Witnessed,
+        witnesses: Witnesses,
+        dice: random.Random,
+        *,
+        status: Status | None = None,
+    ) -> None:
+        """`status`: what is known of the cluster; without it, the cluster must be whole."""
+        status = cluster.whole() if status is None else status
         self.cluster = cluster
         self.witnesses = witnesses
         self.dice = dice
@@ -40,6 +50,8 @@ class Scene:
         """How long a host stood still: a bound in the running time of its processes does not count that."""
         self._frozen_at_us: dict[str, int] = {}
         self.notes: list[str] = []
+        self.answers: list[str] = []
+        """What a person was told who asked meanwhile."""
 
     # Who is where
 
@@ -101,6 +113,15 @@ class Scene:
         """The witnesses beside members whose hosts were started anew."""
         for member in self.cluster.members:
             self.witnesses.sit_beside(member)
+
+    def ask(self) -> None:
+        """`primacy status`, as a person would in the middle of it: also where nobody can push one any more."""
+        try:
+            done = self.lab.primacy("status", self.shop, within_s=ANSWERED_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self.answers.append(f"asked: no answer within {ANSWERED_WITHIN_S:.0f} s")
+        else:
+            self.answers.append(f"asked: exit {done.returncode}\n{done.stdout}{done.stderr}".rstrip())
 
     # What is waited for
 

@@ -77,6 +77,28 @@ def test_a_standby_that_received_clearly_later_than_we_heard_disagrees() -> None
     assert _finding(_suspected(hears, heard("c")))[1] is Reason.WITNESS_DISAGREES
 
 
+@pytest.mark.parametrize(
+    ("asked_ms", "awaited", "expected"),
+    [
+        pytest.param(5, "control2", Diagnosis.SUSPECTED, id="it_may_be_our_path_alone"),
+        pytest.param(5, "", Diagnosis.AGENT_LOST, id="nobody_else_hears_it"),
+        pytest.param(POLICY.confirm_within_ms, "control2", Diagnosis.AGENT_LOST, id="they_had_their_time"),
+    ],
+)
+def test_an_agent_is_not_called_lost_before_the_other_control_nodes_were_heard(
+    asked_ms: int, awaited: str, expected: Diagnosis
+) -> None:
+    hears = heard("b", receiver_alive=True, received_age_ms=200)
+    for seen in (
+        _suspected(hears, heard("c"), asked_ms=asked_ms),
+        _suspected(asked_ms=asked_ms, sql=ProbeAnswer.PRIMARY),
+    ):
+        assert seen.suspicion is not None
+        awaiting = frozenset({awaited} - {""})
+        asked = replace(seen, suspicion=replace(seen.suspicion, awaiting=awaiting))
+        assert _finding(asked)[0] is expected
+
+
 @pytest.mark.covers("T39")
 def test_a_receiver_that_is_only_alive_is_no_witness() -> None:
     """A walsender of a dead disk goes on sending keepalives, and a dead host's receiver does not notice."""

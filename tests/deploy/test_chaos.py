@@ -9,6 +9,7 @@ import pytest
 
 from deploy.bench.hearing import Hearing
 from deploy.lab.witnesses import MULTIHOST, REFERENCE
+from orchestrator.core.diagnose import Diagnosis
 from tests.chaos.catalogue import CATALOGUE, chosen
 from tests.chaos.judging import Observed, judged
 from tests.chaos.page import PAGE, page
@@ -22,7 +23,13 @@ def nothing(scene: Scene) -> None:
 
 
 MOVES = Scenario(
-    "it breaks", "a standby is promoted", Then.MOVES, 1_500, nothing, history=("PrimaryCrashed",)
+    "it breaks",
+    "a standby is promoted",
+    Then.MOVES,
+    1_500,
+    nothing,
+    (Diagnosis.CRASHED,),
+    history=("PrimaryCrashed",),
 )
 STAYS = Scenario("it is late", "nobody notices", Then.STAYS, 300, nothing)
 HEARD = Hearing(
@@ -90,10 +97,28 @@ def test_what_must_be_is_good() -> None:
             id="a_reconnect_is_an_interruption",
         ),
         pytest.param(
-            replace(MOVES, never_said=("HostLost",)),
-            replace(MOVED, status_text="PrimaryHostLost"),
-            "it was said 'HostLost'",
-            id="a_wrong_name",
+            replace(MOVES, never_said=("disk",)),
+            replace(MOVED, status_text="its disk is full"),
+            "it was said 'disk'",
+            id="a_word_that_must_not_be",
+        ),
+        pytest.param(
+            MOVES,
+            replace(MOVED, status_text="STABLE PrimaryHostLost"),
+            "it was said PrimaryHostLost, which it was not",
+            id="a_wrong_name_beside_the_right_one",
+        ),
+        pytest.param(
+            replace(MOVES, history=()),
+            replace(MOVED, history_text=""),
+            "nobody said PrimaryCrashed",
+            id="no_name_at_all",
+        ),
+        pytest.param(
+            STAYS,
+            replace(STAYED, status_text="STABLE AgentLost"),
+            "it was said AgentLost, which it was not",
+            id="a_name_where_nothing_is_wrong",
         ),
         pytest.param(replace(MOVES, status=("AgentLost",)), MOVED, "no status said", id="not_shown"),
     ],
@@ -102,6 +127,23 @@ def test_what_is_wrong_is_said(scenario: Scenario, seen: Observed, said: str) ->
     row = judged(scenario, seen)
     assert not row.passed
     assert any(said in complaint for complaint in (*row.complaints, *row.late)), row
+
+
+def test_what_is_said_in_passing_is_not_wrong() -> None:
+    passing = "STABLE Healthy\nSTABLE PrimarySuspected\nSTABLE QuorumAtRisk"
+    assert judged(MOVES, replace(MOVED, status_text=passing)).passed
+    assert judged(STAYS, replace(STAYED, status_text=passing)).passed
+
+
+def test_what_may_be_said_as_well_need_not_be_said() -> None:
+    scenario = replace(STAYS, also_diagnosed=(Diagnosis.AGENT_LOST,))
+    assert judged(scenario, STAYED).passed
+    assert judged(scenario, replace(STAYED, status_text="STABLE AgentLost")).passed
+
+
+def test_several_faults_at_once_are_not_judged_by_their_words() -> None:
+    scenario = replace(MOVES, is_explained=False)
+    assert judged(scenario, replace(MOVED, history_text="", status_text="STABLE PrimaryDiskFull")).passed
 
 
 def test_on_a_busy_machine_bounds_can_be_left_out_and_nothing_else() -> None:

@@ -12,7 +12,7 @@ from orchestrator.core.reasons import Refusal, Refused
 from orchestrator.ports import Shelf
 from orchestrator.shell.operations import Operations
 from orchestrator.shell.stories import Stories
-from orchestrator.telemetry.incident import Incident
+from orchestrator.telemetry.incident import STEPS_MAX, Incident
 from orchestrator.telemetry.metrics import Metrics
 from tests.orchestrator.fakes import SHOP, TERM, A, HandClock
 from tests.orchestrator.operator_node import MemoryHistory
@@ -40,11 +40,13 @@ def incident(history: MemoryHistory, epoch: int) -> Incident:
     return decode(history.notes[Shelf.INCIDENTS, f"{epoch:012d}"].body, Incident)
 
 
-async def test_the_suspicion_is_the_first_step_of_the_epoch_that_it_led_to() -> None:
+async def test_an_incident_begins_when_the_primary_was_suspected_and_not_when_that_was_told() -> None:
     history, clock = MemoryHistory(), HandClock()
     async with leader(history, clock) as stories:
-        stories.tell(SHOP, Story(6, "suspected", "silent for 700 ms", member=A))
+        suspected_at = clock.now()
         clock.forward_ms(200)
+        suspected = Story(7, "suspected", "silent for 700 ms", member=A, happened_at=suspected_at)
+        stories.tell(SHOP, suspected)
         refused = (Refused(A, Refusal.SILENT, "for 900 ms"),)
         stories.tell(SHOP, Story(7, "sealing", "PrimaryHostLost", refused=refused))
         clock.forward_ms(300)
@@ -62,7 +64,6 @@ async def test_the_suspicion_is_the_first_step_of_the_epoch_that_it_led_to() -> 
         "succeeded",
     )
     assert [(line.member, line.reason) for line in told.refused] == [("a", "silent")]
-    assert (Shelf.INCIDENTS, f"{6:012d}") not in history.notes
 
 
 async def test_a_new_leader_goes_on_with_the_account_and_says_nothing_twice() -> None:
@@ -81,3 +82,27 @@ async def test_what_was_refused_is_kept_as_an_operation_and_is_no_incident() -> 
     async with leader(history, clock) as stories:
         stories.tell(SHOP, Story(7, "refused", "c is silent", "request-1", final="refused"))
     assert list(history.notes) == [(Shelf.OPERATIONS, "request-1")]
+
+
+async def test_what_happens_again_in_an_epoch_is_told_again() -> None:
+    """A standby that is lost for the second time: the same words, and not the same moment."""
+    history, clock = MemoryHistory(), HandClock()
+    away, back = "from ANY 1 (b.1, c.1) to ANY 1 (b.1)", "from ANY 1 (b.1) to ANY 1 (b.1, c.1)"
+    async with leader(history, clock) as stories:
+        for text in (away, back, away, away):
+            clock.forward_ms(1000)
+            stories.tell(SHOP, Story(7, "rule change", text))
+    steps = incident(history, 7).steps
+    assert [(step.text, step.since_start_ms) for step in steps] == [(away, 0), (back, 1000), (away, 2000)]
+
+
+async def test_an_epoch_in_which_much_happens_keeps_how_it_began_and_what_is_newest() -> None:
+    history, clock = MemoryHistory(), HandClock()
+    async with leader(history, clock) as stories:
+        for number in range(STEPS_MAX + 30):
+            stories.tell(SHOP, Story(7, "rule change", f"number {number}"))
+    told = incident(history, 7)
+    assert len(told.steps) == STEPS_MAX
+    assert told.left_out_count == 30
+    assert (told.steps[0].text, told.steps[-1].text) == ("number 0", f"number {STEPS_MAX + 29}")
+    assert [step.text for step in told.steps].count("number 20") == 1

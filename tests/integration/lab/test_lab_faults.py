@@ -62,6 +62,19 @@ ASK_TCP = (
     "    print(n)\n"
     "except OSError: print(0)\n"
 )
+# A datagram every 10 ms for some seconds; the longest time, in ms, in which none came back.
+PATIENCE = (
+    "import select, socket, sys, time\n"
+    "u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.connect((sys.argv[1], 9000))\n"
+    "print('asking', flush=True)\n"
+    "last = now = time.monotonic(); longest = 0.0; ends = now + float(sys.argv[2])\n"
+    "while now < ends:\n"
+    "    u.send(b'x')\n"
+    "    if select.select([u], [], [], 0.01)[0]:\n"
+    "        u.recv(100); now = time.monotonic(); longest = max(longest, now - last); last = now\n"
+    "    now = time.monotonic()\n"
+    "print(round(1000 * max(longest, now - last)))\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +156,20 @@ def test_a_delay_goes_both_ways_and_carries_large_segments(lab: Lab) -> None:
     assert slow_s - (time.monotonic() - began_s) > 0.1
 
 
+def test_a_delay_comes_and_goes_without_a_break_of_the_link(lab: Lab) -> None:
+    """A link that was down for a second is another fault: the primary's host would be taken for lost."""
+    command = (lab.programs.python, "-c", PATIENCE, lab.plan.host("shop-a").address, "4")
+    asking = lab.launch_on("client", command, stdout=subprocess.PIPE)
+    assert asking.stdout is not None
+    assert asking.stdout.readline() == b"asking\n"
+    time.sleep(0.3)
+    lab.faults.links.delay("shop-a", 20)
+    time.sleep(0.5)
+    lab.faults.links.heal("shop-a")
+    out, _ = asking.communicate(timeout=30)
+    assert int(out) < 300
+
+
 def write_on(lab: Lab, host: str, bytes_count: int = 4096) -> subprocess.Popen[bytes]:
     """Writes and syncs a file on the host's disk; ends with 0 once that is done."""
     file = str(lab.files.host_folder(lab.plan.host(host)) / "written")
@@ -209,9 +236,20 @@ def test_whatever_was_done_is_mended_at_once(lab: Lab) -> None:
     faults.disks.stall("shop-b")
     faults.freeze_host("shop-b")
     faults.lose_host("control2")
+    assert faults.out_of_action() == {"shop-a", "control1", "shop-b", "control2"}
     assert faults.mend_all() == ["control2"]
+    assert faults.out_of_action() == frozenset()
     assert tcp_back(lab, "client", "shop-a")
     assert write_on(lab, "shop-b").wait(10) == 0
+
+
+def test_whoever_belongs_to_a_site_that_is_cut_off_is_out_of_action_with_it(lab: Lab) -> None:
+    lab.faults.links.cut_site("east")
+    assert lab.faults.out_of_action() == {"control1", "shop-a", "client2"}
+    lab.faults.links.delay("shop-b", 20)
+    lab.faults.links.heal("east")
+    assert lab.faults.out_of_action() == frozenset(), "who is slow does its part"
+    lab.faults.links.heal_all()
 
 
 def test_a_small_description_is_a_fleet_and_its_mistakes_are_told() -> None:
