@@ -318,6 +318,8 @@ def _need_disk(pg: Postgres) -> None:
 
 def _measure(pg: Postgres) -> st.EndOfWal:
     """The scan, from what was replayed; with how far it was flushed, if the server was not restarted since."""
+    if pg.state is PostgresState.HALF and pg.half_rewound:
+        return st.EndOfWal(pg.timeline, Lsn(pg.half_made_end()), None, None)
     if pg.state in (PostgresState.ABSENT, PostgresState.HALF):
         raise st.StepFailed("the control file can't be read")
     end = pg.readable_end

@@ -11,6 +11,7 @@ from common.ids import MemberName, parse_application_name
 from orchestrator.core.record import Phase, Record
 from tests.simulator.model_parts import Entry, Receiver, Walsender, is_prefix
 from tests.simulator.model_postgres import Postgres
+from tests.simulator.violation import Violation as Violation
 
 if TYPE_CHECKING:
     from tests.simulator.checkers_seals import SealCheckers
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
     from tests.simulator.model_agent import Agent
 
 _COMPARED_EVERY = 64
-
-
-class Violation(AssertionError):
-    """An invariant of the protocol does not hold."""
 
 
 class Checkers:
