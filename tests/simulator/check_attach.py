@@ -21,6 +21,18 @@ class AttachTruth:
         for server in fleet.postgres.values():
             server.on_connect = self._connects
 
+    def promoted(self, server: Postgres) -> None:
+        """By the end of its recovery: the timeline on which the record has seen it sealed is its parent."""
+        record = self._fleet.etcd.record
+        if record is None or record.candidate_position is None or record.timeline_max != server.timeline:
+            return
+        parents = [step.timeline for step in server.history]
+        if parents[-1:] != [record.candidate_position.timeline]:
+            raise Violation(
+                f"R11: {server.member} is promoted from {record.candidate_position}, and the history of "
+                f"{server.timeline} says {parents}"
+            )
+
     def _connects(self, server: Postgres, upstream: Postgres, epoch: int) -> None:
         if epoch != self._fleet.checkers.timeline_epoch(upstream.timeline) or self._fleet.etcd.went_back:
             return  # by an older order: its upstream is another one by now, and no rule counts that name

@@ -40,6 +40,8 @@ class DataDirectory:
     timeline: int = 1
     history: tuple[HistoryStep, ...] = ()
     histories: dict[int, HistoryFile] = field(default_factory=dict)
+    target: int = 1
+    """The newest timeline as the startup process found it when it last looked, and remembers it (R11)."""
     checkpoint_timeline: int = 1
     """In the control file: right after a promotion still the old one (E10)."""
     conf: Conf = field(default_factory=Conf)
@@ -130,6 +132,12 @@ class DataDirectory:
         while newest + 1 in self.histories:
             newest += 1
         return newest
+
+    def look_for_target(self) -> None:
+        """At a start, and whenever it looks for WAL anew; a newer one that is no child of its log is passed over."""
+        newest = self.newest_timeline()
+        if newest == self.timeline or self.histories[newest].is_parent_of(self.timeline, self.end):
+            self.target = newest
 
     def refuses_to_start(self) -> str:
         """FATAL: the newest timeline is no child of this history (V2, F5)."""

@@ -74,6 +74,7 @@ class Streaming(DataDirectory):
             return
         if self.receiver is not None and self.receiver.alive:
             return
+        self.look_for_target()
         conf = self.conf
         upstream = self.find(conf.upstream)
         if (
