@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from tests.simulator import experiments, experiments_late
+from tests.simulator import experiments, experiments_late, experiments_rare
 from tests.simulator import faults_aimed as aimed
 from tests.simulator import faults_clauses as clauses
 from tests.simulator import faults_control as control
@@ -103,7 +103,8 @@ AIMED = tuple(map(_name, _AIMED))
 HOST = tuple(map(_name, host.AIMED))
 CLAUSES = tuple(map(_name, _CLAUSES))
 CONTROL = tuple(map(_name, _CONTROL))
-HARD = tuple(map(_name, rare.HARD))
+_HARD: tuple[Fault, ...] = (*rare.HARD, *experiments_rare.RARELY)
+HARD = tuple(map(_name, _HARD))
 _EXPERIMENTS: tuple[Fault, ...] = (*experiments.EXPERIMENTS, *experiments_late.LATE, *experiments_late.LATE)
 EXPERIMENTS = tuple(map(_name, _EXPERIMENTS))
 RARE = tuple(map(_name, _RARE))
@@ -116,7 +117,7 @@ KINDS: Mapping[str, Fault] = MappingProxyType(
             *_AIMED,
             *host.AIMED,
             *_CLAUSES,
-            *rare.HARD,
+            *_HARD,
             *_CONTROL,
             *_RARE,
             *_EXPERIMENTS,
