@@ -89,6 +89,8 @@ def _promotion(agent: Agent, within_us: int) -> tuple[int, Act]:
     def look() -> object:
         if pg.run != run or pg.state is not PostgresState.PRIMARY:
             raise st.StepFailed("not promoted in time")
+        if pg.histories[pg.timeline].placeholder:
+            raise st.StepFailed(f"timeline {pg.timeline} has no history file: this was no promotion")
         return st.Promoted(pg.timeline, pg.history[-1].switch_lsn)
 
     return min(took_us + _POLL_US, within_us), look

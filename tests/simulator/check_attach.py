@@ -19,7 +19,7 @@ class AttachTruth:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         for server in fleet.postgres.values():
-            server.on_connect = self._connects
+            server.on_connect = self.connects
 
     def promoted(self, server: Postgres) -> None:
         """By the end of its recovery: the timeline on which the record has seen it sealed is its parent."""
@@ -33,12 +33,14 @@ class AttachTruth:
                 f"{server.timeline} says {parents}"
             )
 
-    def _connects(self, server: Postgres, upstream: Postgres, epoch: int) -> None:
+    def connects(self, server: Postgres, upstream: Postgres, epoch: int) -> None:
         if epoch != self._fleet.checkers.timeline_epoch(upstream.timeline) or self._fleet.etcd.went_back:
             return  # by an older order: its upstream is another one by now, and no rule counts that name
+        for t in range(server.timeline + 1, upstream.timeline + 1):
+            if t not in server.histories:
+                raise Violation(
+                    f"R9: {server.member} attaches to {upstream.member} without the history of {t}"
+                )
         common = min(len(server.log), len(upstream.log))
         if common and server.log[common - 1] != upstream.log[common - 1]:
             raise Violation(f"R9: {server.member} attaches to {upstream.member}, and has diverged from it")
-        for t in range(server.timeline + 1, upstream.timeline + 1):
-            if t not in server.histories:
-                raise Violation(f"R9: {server.member} attaches to {upstream.member} without the history of {t}")

@@ -78,7 +78,9 @@ class ControlCheckers:
         was superseded meanwhile only as long as its proof is trusted, which is as old as its sending."""
         proved_at = node.election.proof_sent_at
         if proved_at is None or elapsed_ms(since=proved_at, now=node.now) > PROOF_TRUSTED_MS:
-            raise Violation(f"{node.name} grants a lease at {node.now}, and proved its election at {proved_at}")
+            raise Violation(
+                f"{node.name} grants a lease at {node.now}, and proved its election at {proved_at}"
+            )
         left = self._left_us.get(epoch)
         if left is None or self._fleet.etcd.went_back:
             return

@@ -28,8 +28,13 @@ class Forgetting:
 
     def said(self, member: str, facts: Facts) -> None:
         server = self._fleet.postgres[member]
-        if facts.postgres in _RUNS and self._disk_of.setdefault(facts.incarnation, server.disks) != server.disks:
-            raise Violation(f"R13: the disk of {member} is another one, and it speaks as the same incarnation")
+        if (
+            facts.postgres in _RUNS
+            and self._disk_of.setdefault(facts.incarnation, server.disks) != server.disks
+        ):
+            raise Violation(
+                f"R13: the disk of {member} is another one, and it speaks as the same incarnation"
+            )
         seal = facts.seal
         if seal is None or self._sealed.get(facts.incarnation) == seal.epoch:
             return

@@ -11,7 +11,7 @@ from common.ids import MemberName, parse_application_name
 from orchestrator.core.record import Phase, Record
 from tests.simulator.model_parts import Entry, Receiver, Walsender, is_prefix
 from tests.simulator.model_postgres import Postgres
-from tests.simulator.violation import Violation as Violation
+from tests.simulator.violation import Violation
 
 if TYPE_CHECKING:
     from tests.simulator.checkers_seals import SealCheckers
@@ -290,3 +290,6 @@ class Checkers:
         raise Violation(
             f"I10: the walsender of {parsed} acts on {sender.rule}, the record lists {set(allowed)}"
         )
+
+
+__all__ = ["Checkers", "Violation"]

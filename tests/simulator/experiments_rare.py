@@ -64,7 +64,9 @@ def control_plane_is_rebuilt_from_a_backup(s: Scene) -> None:
     fleet.cut.discard((now.one, CONTROL))
     world.run_until(world.now_us + 4_000_000)
     if etcd.record != record:
-        raise Violation(f"R14: the leader goes on in epoch {record.epoch}, in which {now.one} was promoted before")
+        raise Violation(
+            f"R14: the leader goes on in epoch {record.epoch}, in which {now.one} was promoted before"
+        )
 
 
 def _of_this(record: Record | None) -> bool:

@@ -347,10 +347,13 @@ class Postgres(Streaming):
         if self.held_by == "unread":
             self.cut(self.replayed_end)  # recovery ends where the startup process last looked
         steps = (*self.history, HistoryStep(self.timeline, Lsn(self.end)))
-        if self.target > self.timeline:
-            steps = (*steps, HistoryStep(self.target, Lsn(self.end)))  # remembered, whatever its file is by now (R11)
+        copied = self.histories.get(self.target) if self.target > self.timeline else None
+        if (
+            self.target > self.timeline
+        ):  # remembered; what its file says by now is copied into the new one (R11)
+            steps = (*steps, HistoryStep(self.target, Lsn(self.end)))
         new = self.newest_timeline() + 1
-        self.histories[new] = HistoryFile(False, steps)
+        self.histories[new] = HistoryFile(copied is not None and copied.placeholder, steps)
         self.standby_signal = False
         self.later(500, 10_000, lambda: self._end_recovery(new, steps))
 

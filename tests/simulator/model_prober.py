@@ -78,7 +78,12 @@ class Prober:
             return
         if pg.loaded_rule != rule.synchronous_standby_names(agent.state.serving_epoch):
             return
-        begun_at, run, boot, generation = agent.host.reasons.begins(agent.now), pg.run, agent.boot, agent.generation
+        begun_at, run, boot, generation = (
+            agent.host.reasons.begins(agent.now),
+            pg.run,
+            agent.boot,
+            agent.generation,
+        )
         self.pending_since, self._pending_run = begun_at, run
 
         def answered() -> None:
