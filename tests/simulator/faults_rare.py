@@ -49,6 +49,8 @@ def old_directory_is_put_back(s: Scene) -> None:
     agent, server = fleet.agents[victim], fleet.postgres[victim]
     if fleet.down or not fleet.whole() or fleet.world.counts.get("volumes put in again"):
         return  # a second one in a run could take what nobody else has
+    if server.state is not PostgresState.STANDBY:
+        return  # another fault of this round has taken it already (seed 6000101)
     volume, before = Volume(server), agent.state.incarnation
     fleet.lose_directory(victim)
     agent.host.kill_agent()
