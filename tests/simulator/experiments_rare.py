@@ -51,7 +51,9 @@ def control_plane_is_rebuilt_from_a_backup(s: Scene) -> None:
     etcd.went_back = etcd.must_stop = True
     etcd.record, etcd.record_revision = backup.record, backup.record_revision
     world.count("control planes rebuilt from a backup")
-    world.run_until(world.now_us + 4_000_000)  # until no order of before is sent again on a connection of before
+    world.run_until(
+        world.now_us + 4_000_000
+    )  # until no order of before is sent again on a connection of before
     fleet.cut.discard((deaf, CONTROL))
     for node in fleet.nodes:
         node.start()

@@ -37,5 +37,7 @@ def test_r11_a_promotion_that_writes_a_remembered_target_as_its_parent_is_found(
     until(fleet, lambda: record_of(fleet).phase == "PROMOTING")
     for name in ("b", "c"):
         fleet.postgres[name].target = 7
-    with pytest.raises(Violation, match=r"^R11: [bc] is promoted from .*, and the history of 2 says \[1, 7\]"):
+    with pytest.raises(
+        Violation, match=r"^R11: [bc] is promoted from .*, and the history of 2 says \[1, 7\]"
+    ):
         run(fleet, 5 * SECOND_US)

@@ -36,7 +36,9 @@ def _with(deadline: type[Deadline]) -> Fleet:
 
 def test_a_time_that_was_read_after_the_answer_is_found() -> None:
     fleet = _with(_ReadAfterwards)
-    with pytest.raises(Violation, match=r"^U: the deadline of a is \d+, and no reason was begun 5000 ms before"):
+    with pytest.raises(
+        Violation, match=r"^U: the deadline of a is \d+, and no reason was begun 5000 ms before"
+    ):
         run(fleet, SECOND_US)
 
 
