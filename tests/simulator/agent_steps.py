@@ -89,6 +89,8 @@ def _promotion(agent: Agent, within_us: int) -> tuple[int, Act]:
     def look() -> object:
         if pg.run != run or pg.state is not PostgresState.PRIMARY:
             raise st.StepFailed("not promoted in time")
+        if pg.histories[pg.timeline].placeholder:
+            raise st.StepFailed(f"timeline {pg.timeline} has no history file: this was no promotion")
         return st.Promoted(pg.timeline, pg.history[-1].switch_lsn)
 
     return min(took_us + _POLL_US, within_us), look
@@ -318,6 +320,8 @@ def _need_disk(pg: Postgres) -> None:
 
 def _measure(pg: Postgres) -> st.EndOfWal:
     """The scan, from what was replayed; with how far it was flushed, if the server was not restarted since."""
+    if pg.state is PostgresState.HALF and pg.half_rewound:
+        return st.EndOfWal(pg.timeline, Lsn(pg.half_made_end()), None, None)
     if pg.state in (PostgresState.ABSENT, PostgresState.HALF):
         raise st.StepFailed("the control file can't be read")
     end = pg.readable_end

@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from common.ids import MemberName
+from common.timebase import elapsed_ms
 from orchestrator.core.names import WantedNames
 from orchestrator.core.record import Phase, Record
 from orchestrator.shell.leases import PROOF_TRUSTED_MS
@@ -74,7 +75,12 @@ class ControlCheckers:
 
     def granted(self, node: Control, epoch: int) -> None:
         """ "Staying up" (a): once SEALING is written the old epoch gets no acknowledgement; from a leader that
-        was superseded meanwhile only as long as its proof is trusted."""
+        was superseded meanwhile only as long as its proof is trusted, which is as old as its sending."""
+        proved_at = node.election.proof_sent_at
+        if proved_at is None or elapsed_ms(since=proved_at, now=node.now) > PROOF_TRUSTED_MS:
+            raise Violation(
+                f"{node.name} grants a lease at {node.now}, and proved its election at {proved_at}"
+            )
         left = self._left_us.get(epoch)
         if left is None or self._fleet.etcd.went_back:
             return

@@ -150,6 +150,7 @@ class Checkers:
                     f"lacks at {server.member} in {epoch}"
                 )
         self.on_promoted(server)
+        self.fleet.attach_truth.promoted(server)
         self.fleet.world.count("promotions")
         self.fleet.world.note(f"{server.member} is promoted in epoch {epoch} to timeline {server.timeline}")
 
@@ -289,3 +290,6 @@ class Checkers:
         raise Violation(
             f"I10: the walsender of {parsed} acts on {sender.rule}, the record lists {set(allowed)}"
         )
+
+
+__all__ = ["Checkers", "Violation"]

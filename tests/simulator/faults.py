@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from tests.simulator import experiments, experiments_late
+from tests.simulator import experiments, experiments_late, experiments_rare
 from tests.simulator import faults_aimed as aimed
 from tests.simulator import faults_clauses as clauses
 from tests.simulator import faults_control as control
 from tests.simulator import faults_host as host
 from tests.simulator import faults_plain as plain
+from tests.simulator import faults_rare as rare
 from tests.simulator.scene import Fault
 
 _PLAIN: tuple[Fault, ...] = (
@@ -102,6 +103,8 @@ AIMED = tuple(map(_name, _AIMED))
 HOST = tuple(map(_name, host.AIMED))
 CLAUSES = tuple(map(_name, _CLAUSES))
 CONTROL = tuple(map(_name, _CONTROL))
+_HARD: tuple[Fault, ...] = (*rare.HARD, *experiments_rare.RARELY)
+HARD = tuple(map(_name, _HARD))
 _EXPERIMENTS: tuple[Fault, ...] = (*experiments.EXPERIMENTS, *experiments_late.LATE, *experiments_late.LATE)
 EXPERIMENTS = tuple(map(_name, _EXPERIMENTS))
 RARE = tuple(map(_name, _RARE))
@@ -114,6 +117,7 @@ KINDS: Mapping[str, Fault] = MappingProxyType(
             *_AIMED,
             *host.AIMED,
             *_CLAUSES,
+            *_HARD,
             *_CONTROL,
             *_RARE,
             *_EXPERIMENTS,

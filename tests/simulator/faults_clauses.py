@@ -172,10 +172,13 @@ def one_stays_with_the_old_primary(s: Scene) -> None:
 
 
 def candidate_is_killed_again_and_again(s: Scene) -> None:
-    """R4: each time PostgreSQL had got as far as promoting, and the record had not."""
-    world = s.fleet.world
+    """R4: each time PostgreSQL had got as far as promoting, and the record had not. Nobody is there but those whose
+    seals are needed, so that somebody is the candidate again, under the same rule, with more in its log."""
+    world, record = s.fleet.world, s.fleet.record()
     until_us = world.now_us + 9_000_000
-    for other in s.others:
+    rule = None if record is None else record.rule
+    needed = rule.seals_needed if rule is not None and rule.kind is RuleKind.QUORUM else 1
+    for other in s.others[needed - 1 :]:
         s.lose(other, 9_000, 10_000)
     s.lose(s.primary, 9_000, 10_000)
 

@@ -14,6 +14,7 @@ from orchestrator.core.events import ProbeAnswer
 from orchestrator.core.record import Record
 from orchestrator.core.spec import STRICT, TO_SOLO, ClusterSpec, MemberSpec
 from orchestrator.core.stories import is_whole
+from tests.simulator.check_attach import AttachTruth
 from tests.simulator.check_control import ControlCheckers
 from tests.simulator.check_names import NamesLooked
 from tests.simulator.check_outage import Failovers
@@ -93,6 +94,7 @@ class Fleet:
             self.links[name] = Link(self, agent)
         self.host_checkers = HostCheckers(self)
         self.checkers.seals = SealCheckers(self)
+        self.attach_truth = AttachTruth(self)
         self.checkers.on_promoted = self.host_checkers.promoted
         self.nodes = [Control(self, place) for place in places]
         for node in self.nodes:

@@ -44,7 +44,7 @@ def begin_copy(agent: Agent, step: st.Rewind | st.Clone) -> tuple[int, Callable[
     nothing_to_do = rewind and finds_nothing_to_do(pg, source)
     if pg.on_rebuilt is not None:
         pg.on_rebuilt(pg)
-    pg.begin_copy()
+    pg.begin_copy(rewind=rewind)
     run = pg.run
 
     def done() -> object:

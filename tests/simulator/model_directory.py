@@ -40,6 +40,8 @@ class DataDirectory:
     timeline: int = 1
     history: tuple[HistoryStep, ...] = ()
     histories: dict[int, HistoryFile] = field(default_factory=dict)
+    target: int = 1
+    """The newest timeline as the startup process found it when it last looked, and remembers it (R11)."""
     checkpoint_timeline: int = 1
     """In the control file: right after a promotion still the old one (E10)."""
     conf: Conf = field(default_factory=Conf)
@@ -59,6 +61,8 @@ class DataDirectory:
     """From here on the WAL on disk can't be read; it lies above what was replayed (V7)."""
     foreign_records: int = 0
     """Whole records of other WAL behind the end, in a segment that a rewind copied (the-record-before-the-scan.md)."""
+    half_rewound: bool = False
+    """HALF: by a rewind, not by a clone."""
     lost_wal: bool = False
     """WAL that it had flushed was damaged and is gone."""
     held_at: int = 0
@@ -129,6 +133,12 @@ class DataDirectory:
             newest += 1
         return newest
 
+    def look_for_target(self) -> None:
+        """At a start, and whenever it looks for WAL anew; a newer one that is no child of its log is passed over."""
+        newest = self.newest_timeline()
+        if newest == self.timeline or self.histories[newest].is_parent_of(self.timeline, self.end):
+            self.target = newest
+
     def refuses_to_start(self) -> str:
         """FATAL: the newest timeline is no child of this history (V2, F5)."""
         newest = self.newest_timeline()
@@ -163,10 +173,12 @@ class DataDirectory:
         self.damaged_from = None
         self.held_by, self.held_until = "", 0
 
-    def begin_copy(self) -> None:
-        """From here on the directory is unusable until the copy is whole."""
+    def begin_copy(self, *, rewind: bool) -> None:
+        """From here on the directory is unusable until the copy is whole. One that is rewound has a control file all
+        the while, the old one until the last: who asks it for the end of its log gets an answer."""
         self.run += 1
         self.state = PostgresState.HALF
+        self.half_rewound = rewind
 
     def copy_from(self, source: Postgres, *, keep_files: bool) -> None:
         self.log = [entry for entry in source.log if entry.end <= source.flushed_end]
@@ -191,7 +203,30 @@ class DataDirectory:
         self.foreign_records = self.world.between(0, 6) if keep_files else 0
         self.held_by, self.held_until = "", 0
 
+    def half_made_end(self) -> int:
+        """Where a scan stops between files that were copied and files that were not."""
+        return RECORD * self.world.between(1, self.end // RECORD)
+
     def restarted(self) -> None:
         """What does not survive the end of the server: the receive LSN, the reason why replay stood still."""
         self.half_record = self.flush_known = False
         self.held_by, self.held_until = "", 0
+
+
+class Volume:
+    """A disk as it lies there, with what was flushed to it; mounted again later it is that, whatever came after."""
+
+    def __init__(self, directory: DataDirectory) -> None:
+        self._log = [entry for entry in directory.log if entry.end <= directory.flushed_end]
+        self._timelines = directory.timeline, directory.history, dict(directory.histories)
+        self._checkpoint_timeline = directory.checkpoint_timeline
+        self._claim = directory.system_identifier, directory.marker
+
+    def mount(self, directory: DataDirectory) -> None:
+        directory.wipe()
+        directory.state = PostgresState.STOPPED
+        directory.log, directory.standby_signal = list(self._log), True
+        directory.flushed_upto = directory.end
+        directory.timeline, directory.history, directory.histories = self._timelines
+        directory.checkpoint_timeline = self._checkpoint_timeline
+        directory.system_identifier, directory.marker = self._claim

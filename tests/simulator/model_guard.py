@@ -200,7 +200,11 @@ class Guard:
 
     def _commit(self, report: Report) -> None:
         """With psql: a connection, the rule as this session sees it, the commit, no warning."""
-        begun_at, life, pg = self.host.clock.now, self.life, self.host.agent.postgres
+        begun_at, life, pg = (
+            self.host.reasons.begins(self.host.clock.now),
+            self.life,
+            self.host.agent.postgres,
+        )
         run = pg.run
         self._committing, self._commit_run = True, run
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from common.timebase import Instant
+from tests.simulator.check_deadline import DeadlineTruth
 from tests.simulator.model_process import OwnClock, Process
 from tests.simulator.world import World
 
@@ -26,6 +27,7 @@ class Host:
     def __init__(self, world: World, name: str) -> None:
         self.world, self.name = world, name
         self.clock = OwnClock(world)
+        self.reasons = DeadlineTruth(name)
         self.on = True
         self.agent_process = Process(world)
         self.guard_process = Process(world)

@@ -158,7 +158,7 @@ class Link:
     def _send_beat(self, facts: Facts) -> None:
         self._sequence += 1
         beat = _beat(facts, self._boot, self._sequence)
-        sent = Sent(self._boot, self.agent.now)
+        sent = Sent(self._boot, self.agent.host.reasons.begins(self.agent.now))
         for node in self.fleet.nodes:
             self.fleet.network.datagram(
                 self.name,

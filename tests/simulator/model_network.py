@@ -90,8 +90,14 @@ class Network:
         self._blocked: dict[tuple[str, str], int] = {}
         self._streamed: dict[tuple[str, str], int] = {}
         self._delivered: dict[tuple[str, str], int] = {}
+        self._filtered: dict[tuple[str, str], int] = {}
+        """(from, to) → until when no stream passes, while everything else does."""
 
     # ---- faults ----
+
+    def filter_streams(self, a: str, b: str, for_us: int) -> None:
+        """A firewall that forgot the connection: what a sends over it is dropped without a word."""
+        self._filtered[a, b] = self.world.now_us + for_us
 
     def block(self, a: str, b: str, for_us: int = 0) -> None:
         """Nothing from a reaches b."""
@@ -120,6 +126,7 @@ class Network:
 
     def heal(self) -> None:
         self._one_way.clear()
+        self._filtered.clear()
         self.cut.clear()
         self.weather = CALM
         self.look_again()
@@ -207,6 +214,8 @@ class Network:
 
     def stream(self, a: str, b: str, arrive: Callable[[], None]) -> None:
         """What comes after a newer message of the same stream is not delivered: the newest is the whole."""
+        if self._filtered and self.world.now_us < self._filtered.get((a, b), 0):
+            return
         number = self._streamed[a, b] = self._streamed.get((a, b), 0) + 1
 
         def in_order() -> None:

@@ -105,8 +105,10 @@ class Postgres(Streaming):
         self.loaded_rule = self.conf.rule
         self.waits = bool(self.conf.rule)
         self.clean = False
+        self.target = self.timeline
         if self.standby_signal:
             self.state = PostgresState.STANDBY
+            self.look_for_target()
             self._connect_later()
         else:
             self._be_primary()
@@ -344,12 +346,14 @@ class Postgres(Streaming):
         self.flushed_upto = self.end
         if self.held_by == "unread":
             self.cut(self.replayed_end)  # recovery ends where the startup process last looked
-        parent = self.newest_timeline()
         steps = (*self.history, HistoryStep(self.timeline, Lsn(self.end)))
-        if parent != self.timeline and not self.histories[parent].placeholder:
-            steps = (*steps, HistoryStep(parent, Lsn(self.end)))  # its target, remembered (R11)
-        new = parent + 1
-        self.histories[new] = HistoryFile(False, steps)
+        copied = self.histories.get(self.target) if self.target > self.timeline else None
+        if (
+            self.target > self.timeline
+        ):  # remembered; what its file says by now is copied into the new one (R11)
+            steps = (*steps, HistoryStep(self.target, Lsn(self.end)))
+        new = self.newest_timeline() + 1
+        self.histories[new] = HistoryFile(copied is not None and copied.placeholder, steps)
         self.standby_signal = False
         self.later(500, 10_000, lambda: self._end_recovery(new, steps))
 

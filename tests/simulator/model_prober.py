@@ -78,7 +78,12 @@ class Prober:
             return
         if pg.loaded_rule != rule.synchronous_standby_names(agent.state.serving_epoch):
             return
-        begun_at, run, boot, generation = agent.now, pg.run, agent.boot, agent.generation
+        begun_at, run, boot, generation = (
+            agent.host.reasons.begins(agent.now),
+            pg.run,
+            agent.boot,
+            agent.generation,
+        )
         self.pending_since, self._pending_run = begun_at, run
 
         def answered() -> None:
@@ -186,6 +191,8 @@ class Prober:
         self.deadline = before.extended(
             begun_at=begun_at, lease_ms=lease_ms, now=self.agent.now, margin_ms=margin_ms
         )
+        now, reasons = self.agent.now, self.agent.host.reasons
+        reasons.moved(before.at, self.deadline.at, now=now, lease_ms=lease_ms, margin_ms=margin_ms)
         if self.deadline != before:
             self.agent.host.reason = reason or self.agent.host.reason
             self._note()

@@ -43,6 +43,8 @@ class Streaming(DataDirectory):
     on_counted: Callable[[Postgres, Entry, list[Walsender]], None] | None = None
     on_append: Callable[[Postgres, Entry], None] | None = None
     on_reply: Callable[[Postgres, Receiver, int], None] | None = None
+    on_connect: Callable[[Postgres, Postgres, int], None] | None = None
+    """To which upstream, under which epoch's name; before a word was said."""
     passes: Callable[[str, str], bool] | None = None
     """Whether what leaves one member reaches another; None: as `find` says, both ways."""
     wire: Callable[[str, str, Callable[[], None]], None] | None = None
@@ -72,6 +74,7 @@ class Streaming(DataDirectory):
             return
         if self.receiver is not None and self.receiver.alive:
             return
+        self.look_for_target()
         conf = self.conf
         upstream = self.find(conf.upstream)
         if (
@@ -89,6 +92,8 @@ class Streaming(DataDirectory):
             self.cut(self.damaged_from)  # replay could not read it: asked for again from there
             self.damaged_from = None
         self.half_record = False
+        if self.on_connect is not None:
+            self.on_connect(self.itself(), upstream, conf.epoch)
         self.next_pid += 1
         upstream.next_pid += 1
         rule = upstream.loaded_rule

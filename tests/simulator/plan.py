@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tests.simulator.dice import Dice
-from tests.simulator.faults import AIMED, CLAUSES, CONTROL, EXPERIMENTS, HOST, KINDS, PLAIN, RARE
+from tests.simulator.faults import AIMED, CLAUSES, CONTROL, EXPERIMENTS, HARD, HOST, KINDS, PLAIN, RARE
 
 WEATHERS = ("calm", "calm", "calm", "lossy", "slow", "stormy")
 _ROUNDS = (0, 1, 1, 2, 2, 3, 4, 8)
 """How many follow the experiment: many short runs, and some in which one thing leads to another."""
-_SHARES = (AIMED, AIMED, AIMED, AIMED, HOST, HOST, CLAUSES, CONTROL, CONTROL, PLAIN, PLAIN)
+_SHARES = (AIMED, AIMED, AIMED, AIMED, HOST, HOST, CLAUSES, HARD, CONTROL, CONTROL, PLAIN, PLAIN)
 """What a fault is drawn from, each as often as the others."""
 
 

@@ -16,6 +16,7 @@ from common.ids import MemberName
 from common.lsn import ZERO, Lsn
 from common.rule import Rule, RuleKind, Voter
 from orchestrator.core.record import Phase, Prior, Record
+from tests.simulator.check_forgetting import Forgetting
 from tests.simulator.model_parts import RECORD, Entry
 from tests.simulator.model_postgres import Postgres
 from tests.simulator.violation import Violation
@@ -27,6 +28,8 @@ _ON_ITS_WAY_US = 10_000
 """A report, the turn it leads to and the saving of the record take less."""
 _SEEN_LATELY_US = 3_000_000
 """How old the report may be that a voter is added on (R6)."""
+_ANSWERS_WITHIN_US = 3_300_000
+"""A change is begun while the primary answers (R6): 3 s, and what a clock may drift meanwhile."""
 _RUNS = (PostgresState.STANDBY, PostgresState.PRIMARY)
 
 
@@ -39,12 +42,16 @@ class RecordTruth:
         """Incarnation → which of its member's disks was in when it spoke first."""
         self._streamed_at: dict[tuple[str, str], int] = {}
         """(primary, application name) → when the primary last reported it as streaming."""
+        self._reported_at: dict[tuple[str, str], int] = {}
+        """(control node, member) → when its last whole report came."""
         self._rebuilt: set[str] = set()
         """Incarnations that are no more."""
         self._candidates: dict[int, MemberName | None] = {}
+        self._forgetting = Forgetting(fleet)
 
     def said(self, member: str, facts: Facts) -> None:
         self._disk_of.setdefault(facts.incarnation, self.fleet.postgres[member].disks)
+        self._forgetting.said(member, facts)
         if facts.incarnation in self._rebuilt and facts.postgres in _RUNS:
             raise Violation(f"R9: {member} was rebuilt, and speaks as the same incarnation")
 
@@ -54,6 +61,7 @@ class RecordTruth:
     def reported(self, node: str, facts: Facts) -> None:
         now, member = self.fleet.world.now_us, facts.member
         self.heard(node, member)
+        self._reported_at[node, member] = now
         for peer in facts.peers:
             if peer.state == "streaming":
                 self._streamed_at[member, peer.application_name] = now
@@ -65,6 +73,7 @@ class RecordTruth:
 
     def _broken(self, old: Record, new: Record) -> Iterator[str]:
         yield from _members(old, new)
+        yield from self._forgetting.broken(old, new)
         if new.phase is Phase.SEALING and old.phase is not Phase.SEALING:
             yield from _left(old, new)
             yield from self._out_of_reach(old, new)
@@ -233,6 +242,10 @@ class RecordTruth:
             a, b = new.rules
             if a != old.rules[0] or new.target != b:
                 yield f"R6: {old.rules} became {new.rules}, target {new.target}"
+            leader = self.fleet.control
+            silent_us = leader.decided_us - self._reported_at.get((leader.name, str(new.primary)), 0)
+            if silent_us > _ANSWERS_WITHIN_US + leader.hidden_us:
+                yield f"R6: a change to {b} is begun, and no report of {new.primary} came for {silent_us} us"
             if RuleKind.QUORUM is a.kind is b.kind:
                 only_k = set(a.voters) == set(b.voters)
                 only_v = a.k == b.k and (set(a.voters) < set(b.voters) or set(b.voters) < set(a.voters))

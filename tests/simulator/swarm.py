@@ -131,6 +131,8 @@ def _faults(fleet: Fleet, one: Round) -> bool:
         world.count(f"fault {timed.fault}")
         KINDS[timed.fault](at)
         world.count("faults")
+        if fleet.etcd.must_stop:
+            break  # it stands still until a person has adopted what is there: who can tell must not be lost (R14)
     world.run_until(max(began_us + one.lasts_ms * 1_000, fleet.lasts_until_us))
     return bool(lost)
 

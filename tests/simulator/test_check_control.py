@@ -117,6 +117,13 @@ def test_an_epoch_that_was_left_gets_no_lease_from_who_left_it() -> None:
         fleet.control_checkers.granted(fleet.control, 1)
 
 
+def test_a_lease_on_a_proof_that_is_too_old_is_found() -> None:
+    fleet = _whole()
+    fleet.world.now_us += 1_100_000
+    with pytest.raises(Violation, match=r"^n1 grants a lease at \d+, and proved its election at \d+"):
+        fleet.control_checkers.granted(fleet.control, 1)
+
+
 def test_a_leader_of_before_a_restore_may_have_the_number_of_the_one_that_left_the_epoch() -> None:
     """Seed 610007: etcd counts up from its copy again; who is late may grant for as long as its proof is trusted."""
     fleet = _whole(controls=2)
@@ -124,8 +131,10 @@ def test_a_leader_of_before_a_restore_may_have_the_number_of_the_one_that_left_t
     other = next(node for node in fleet.nodes if node is not fleet.control)
     fleet.control_checkers.saved(record, replace(record, epoch=2, phase=Phase.SEALING))
     other.term = fleet.control.term
+    other.election.proof_sent_at = other.now
     fleet.control_checkers.granted(other, 1)
     fleet.world.now_us += 1_200_000
+    other.election.proof_sent_at = other.now
     with pytest.raises(Violation, match="grants a lease for epoch 1"):
         fleet.control_checkers.granted(other, 1)
 

@@ -1,4 +1,6 @@
-"""What a checker raises."""
+"""What every checker raises."""
+
+from __future__ import annotations
 
 
 class Violation(AssertionError):

@@ -274,7 +274,7 @@ class ModelServer(Server):
         assert isinstance(source, ModelServer)
         if finds_nothing_to_do(self.postgres, source.postgres):
             return False
-        self.postgres.begin_copy()
+        self.postgres.begin_copy(rewind=True)
         self.postgres.copy_from(source.postgres, keep_files=True)
         return True
 

@@ -5,7 +5,7 @@ Each docstring says what must be found, by the labels of docs/protocol.md and te
 
 from __future__ import annotations
 
-from agents.core.steps import EndReceivers, PlantPlaceholders, StartStandby
+from agents.core.steps import EndReceivers, PlantPlaceholders, RemoveHistories, StartStandby
 from common.facts import PostgresState
 from tests.contract.postgres.experiment import Difference, Experiments, Fact
 from tests.contract.postgres.port import NOBODY, SOLO, Answer, Server
@@ -82,6 +82,41 @@ async def placeholders_with_nothing_real_above_make_a_start_fail(a: Server, b: S
     await b.stop(clean=False)
     await b.perform(StartStandby())
     return {"started by hand": by_hand, "by its agent": await b.role(), "promoted to": await b.promote()}
+
+
+@TIMELINES.add(
+    "F1",
+    members="abcd",
+    facts={
+        "files of one that runs": ("2 placeholder", "3 placeholder"),
+        "files of one that was started": ("2 placeholder", "3 real"),
+    },
+)
+async def a_target_that_was_seen_once_is_the_parent_of_a_promotion(
+    a: Server, b: Server, c: Server, d: Server
+) -> dict[str, Fact]:
+    """F1, R11: who looked for WAL while the file of timeline 2 was there remembers that as its target, whatever becomes
+    of the file. A placeholder in its place is copied into the history of 3, marker and all, with 2 as the parent, of
+    which it has no record. Only a start forgets it."""
+    await _one_is_sealed(a, b, c, d)
+    assert await b.promote() == 2
+    for one in (c, d):
+        await one.place_histories_of(b)
+    await b.kill()
+    for one in (c, d):
+        await one.point_at(b, epoch=2, slot=False)
+        assert await one.never(one.is_primary), "it looks for WAL meanwhile, in vain"
+        await one.seal()
+    await d.stop(clean=False)
+    await d.perform(RemoveHistories((2,)))
+    await d.perform(StartStandby())
+    files = []
+    for one in (c, d):
+        await one.perform(PlantPlaceholders(parent=1, timelines=(2,)))
+        await one.signal_promotion()
+        assert await one.holds(one.is_primary)
+        files.append(await one.histories())
+    return {"files of one that runs": files[0], "files of one that was started": files[1]}
 
 
 @TIMELINES.add("F1", "F2", "F4", "V1", members="abc", facts={"without it": False, "with all of them": True})

@@ -141,6 +141,16 @@ class HistoryFilesAreNotCounted(HeldPostgres):
         return self.timeline
 
 
+class TheTargetIsLookedForAtThePromotion(HeldPostgres):
+    """Before."""
+
+    def _choose_timeline(self) -> None:
+        newest = self.newest_timeline()
+        real = newest > self.timeline and not self.histories[newest].placeholder
+        self.target = newest if real else self.timeline
+        Postgres._choose_timeline(self)
+
+
 class AStartLooksAtNoHistory(HeldPostgres):
     def refuses_to_start(self) -> str:
         return ""
@@ -208,6 +218,7 @@ WRONG: dict[str, tuple[type[HeldPostgres], ...]] = {
     "a_clean_stop_drains_to_its_standby": (ACleanStopDrainsNothing,),
     "a_promotion_takes_the_id_after_the_highest_history_file": (HistoryFilesAreNotCounted,),
     "placeholders_with_nothing_real_above_make_a_start_fail": (AStartLooksAtNoHistory,),
+    "a_target_that_was_seen_once_is_the_parent_of_a_promotion": (TheTargetIsLookedForAtThePromotion,),
     "one_history_file_missing_in_between_strands_a_follower": (HistoryFilesInBetweenAreNotNeeded,),
     "a_candidate_killed_inside_its_promotion_is_a_primary_to_whoever_starts_it_by_hand": (
         StandbySignalStaysUntilItTakesWrites,
