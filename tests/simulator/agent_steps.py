@@ -324,7 +324,7 @@ def _measure(pg: Postgres) -> st.EndOfWal:
         return st.EndOfWal(pg.timeline, Lsn(pg.half_made_end()), None, None)
     if pg.state in (PostgresState.ABSENT, PostgresState.HALF):
         raise st.StepFailed("the control file can't be read")
-    end = pg.readable_end
+    end = pg.scanned_end = pg.readable_end
     if pg.state is not PostgresState.STANDBY:
         pg.flushed_upto = pg.end  # made durable first (agents/postgres/wal_sync.py)
         return st.EndOfWal(pg.timeline, Lsn(end), None, Lsn(end + RECORD) if end < pg.end else None)

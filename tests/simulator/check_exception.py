@@ -39,7 +39,7 @@ def wrongly_told(fleet: Fleet, reasons: tuple[ReasonLine, ...]) -> str:
     record = fleet.record()
     if record is None:
         return "there is no record"
-    known = _sealed(fleet, record) if record.phase is Phase.SEALING else reachable(fleet, record)
+    known = _sealed(fleet, record) if record.phase is Phase.SEALING else _believed(fleet, record)
     open_priors = [prior for prior in leaving(record) if hurdle_of(prior).least(known) is None]
     wanted = {_missing(prior, known) for prior in open_priors}
     told = {_told(line) for line in reasons if line.reason in _AWAITED}
@@ -49,6 +49,16 @@ def wrongly_told(fleet: Fleet, reasons: tuple[ReasonLine, ...]) -> str:
     if not open_priors and not refusals:
         return "every prior is resolved, and the status does not say why nobody takes over"
     return next((why for text in refusals for why in _untrue(fleet, record, text, known)), "")
+
+
+def _believed(fleet: Fleet, record: Record) -> dict[Incarnation, At]:
+    """Before the epoch is left nobody knows of a damaged disk of the primary: only a seal tells (seed 900002388)."""
+    known = reachable(fleet, record)
+    if record.phase is Phase.STABLE and record.primary is not None:
+        member, server = record.the(record.primary), fleet.postgres[record.primary]
+        if server.damaged_from is not None:
+            known[str(member.name), member.number] = (server.timeline, server.flushed_end)
+    return known
 
 
 def _sealed(fleet: Fleet, record: Record) -> dict[Incarnation, At]:

@@ -59,6 +59,8 @@ class DataDirectory:
     """The receiver flushed, and reported, the first part of the next record (V6, G4)."""
     damaged_from: int | None = None
     """From here on the WAL on disk can't be read; it lies above what was replayed (V7)."""
+    scanned_end: int = 0
+    """Where the last scan stopped; the disk may have been damaged since."""
     foreign_records: int = 0
     """Whole records of other WAL behind the end, in a segment that a rewind copied (the-record-before-the-scan.md)."""
     half_rewound: bool = False
