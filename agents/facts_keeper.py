@@ -166,6 +166,7 @@ class FactsKeeper:
             error=self._failure or told.error,
             postgres_version=seen.postgres_version,
             highest_version=state.obeyed,
+            highest_number=state.highest_number,
         )
 
     def beat(self, header: Header) -> BeatFrame:

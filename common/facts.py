@@ -136,3 +136,5 @@ class Facts(msgspec.Struct, frozen=True):
     postgres_version: int = 0
     highest_version: Version = NO_VERSION
     """The highest (epoch, revision) that this agent ever stored, also under older incarnations (R14)."""
+    highest_number: int = 0
+    """The highest number of an incarnation that this agent ever stored; 0 before the first (R14)."""

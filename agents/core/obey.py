@@ -60,6 +60,7 @@ def consider(state: AgentState, assignment: Assignment) -> Verdict:
             state,
             obeyed=assignment.version,
             assignment=assignment,
+            highest_number=max(state.highest_number, assignment.number),
             sealed_epoch=max(state.sealed_epoch, epoch)
             if isinstance(assignment.order, Seal)
             else state.sealed_epoch,

@@ -55,6 +55,8 @@ class AgentState(msgspec.Struct, frozen=True):
     """`clone` or `rewind` while one is under way: a member in this state can't seal (R13)."""
     destroyed: Position | None = None
     """The end that was thrown away by the last rebuild, for the account of it (R9)."""
+    highest_number: int = 0
+    """The highest number that the record gave an incarnation on this host: never decreases, like `obeyed` (R14)."""
     schema: int = 1
 
 

@@ -17,6 +17,7 @@ from orchestrator.core.effects import Effect, PublishNames, Story
 from orchestrator.core.isolation import isolated
 from orchestrator.core.members import adoptions
 from orchestrator.core.move import Move
+from orchestrator.core.newer_incarnation import newer_incarnation
 from orchestrator.core.phase_initialising import birth, initialising
 from orchestrator.core.phase_promoting import promoting
 from orchestrator.core.phase_sealing import sealing
@@ -186,6 +187,8 @@ def _went_back(record: Record, view: ClusterView) -> Because | None:
         if facts.promotion is not None and facts.promotion.timeline > record.timeline_max:
             text = f"{name} was promoted to timeline {facts.promotion.timeline}, the record knows {record.timeline_max}"
             return Because(Reason.RECORD_WENT_BACK, name, text)
+        if newer := newer_incarnation(record, facts):
+            return Because(Reason.RECORD_WENT_BACK, name, newer)
         stored = max(facts.highest_version, facts.obeyed)
         if stored > highest:
             highest, who = stored, name

@@ -105,9 +105,12 @@ def adoptions(record: Record, view: ClusterView) -> Iterator[Change]:
     acknowledged, and this one may miss some of that, with nobody left who knows (docs/decisions/damage-is-forgetting.md).
     """
     for member in record.members:
-        facts = view.member(member.name).facts
+        seen = view.member(member.name)
+        facts = seen.facts
         if facts is None or facts.incarnation == member.incarnation:
             continue
+        if seen.facts_at is None:
+            continue  # by its beats alone nobody knows which number it had (R14)
         if record.system_identifier and facts.system_identifier not in ("", record.system_identifier):
             continue  # another cluster's data directory: shown in the status, never adopted
         serves = record.phase is Phase.STABLE and member.name == record.primary

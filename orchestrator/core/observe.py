@@ -64,8 +64,9 @@ def _beat(view: ClusterView, at: Instant, beat: events.Beat, merged: int) -> Clu
     member = view.member(beat.member)
     if beat.boot_id == member.boot_id and beat.sequence < member.sequence:
         return view  # overtaken on its way: what it says is not true any more
-    known = member.facts
+    known, facts_at = member.facts, member.facts_at
     if known is None or known.incarnation != beat.incarnation:
+        facts_at = None  # a beat does not say all that this one knows
         known = Facts(
             cluster=view.spec.name if view.spec is not None else ClusterName(""),
             member=beat.member,
@@ -98,6 +99,7 @@ def _beat(view: ClusterView, at: Instant, beat: events.Beat, merged: int) -> Clu
         member,
         at,
         facts,
+        facts_at=facts_at,
         boot_id=beat.boot_id,
         sequence=beat.sequence,
         gap_us=gap_us,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
@@ -70,6 +72,22 @@ def test_a_record_of_another_etcd_stops_the_leader() -> None:
     move = decide(view(heard("a"), heard("b"), heard("c"), of=elsewhere), NOW)
     assert _reasons(move) == [Reason.FOREIGN_ETCD]
     assert (move.record, move.effects) == (None, ())
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        pytest.param({"highest_number": 2}, id="stored_by_its_agent"),
+        pytest.param({"rule_in_force": 'ANY 1 ("b.1@3","c.2@3")'}, id="counted_by_a_rule_in_force"),
+    ],
+)
+@pytest.mark.covers("R14")
+def test_a_record_that_forgot_an_incarnation_stops_the_leader(known: dict[str, Any]) -> None:
+    knows = decide(view(heard("a"), heard("b"), heard("c", highest_number=1)), NOW)
+    assert Reason.RECORD_WENT_BACK not in _reasons(knows)
+    forgot = decide(view(heard("a"), heard("b"), heard("c", **known)), NOW)
+    assert _reasons(forgot) == [Reason.RECORD_WENT_BACK]
+    assert (forgot.record, forgot.effects) == (None, ())
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ def facts_of(agent: Agent) -> Facts:
         replayed_lsn=Lsn(replayed),
         insert_lsn=Lsn(end),
         end_of_wal=agent.end_of_wal,
+        rule_in_force=pg.loaded_rule if pg.running else None,
         rule_confirmation=agent.confirmation,
         promotion=state.promotion,
         promotion_failed=told.promotion_failed,
@@ -57,4 +58,5 @@ def facts_of(agent: Agent) -> Facts:
         rebuild_needed=told.rebuild_needed,
         error=told.error,
         highest_version=state.obeyed,
+        highest_number=state.highest_number,
     )

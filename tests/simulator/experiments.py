@@ -326,23 +326,26 @@ def etcd_is_restored_old(s: Scene) -> None:
     fleet, world, etcd, now = s.fleet, s.fleet.world, s.fleet.etcd, anew(s)
     old, old_revision = etcd.record, etcd.record_revision
     assert old is not None
+    # An incarnation was adopted in between, and the old record was saved again: no member has stored a higher pair.
+    forgets = s.dice.chance(400)
     fleet.lose_host(now.one)
+    if forgets:
+        fleet.lose_directory(now.one)
     world.run_until(world.now_us + (fleet.profile.voter_lost_ms + 2_000) * 1_000)
     fleet.restart_host(now.one)
     world.run_until(world.now_us + 20_000_000, fleet.whole)
     newer, newer_revision = etcd.record, etcd.record_revision
-    if (
-        newer is None
-        or newer_revision == old_revision
-        or (newer.epoch, newer.rules) != (old.epoch, old.rules)
-    ):
+    if newer is None or newer_revision == old_revision or newer.epoch != old.epoch:
         return
-    etcd.record, etcd.record_revision = old, old_revision
+    if forgets is (newer.rules == old.rules):
+        return
+    etcd.record, etcd.record_revision = old, newer_revision + 1 if forgets else old_revision
+    etcd.went_back = forgets
     fleet.replace_leader()
     _stands_still(fleet, old, now.primary, "an older record than was obeyed")
-    etcd.record, etcd.record_revision = newer, newer_revision
+    etcd.record, etcd.record_revision, etcd.went_back = newer, newer_revision + 2 * forgets, False
     fleet.replace_leader()
-    world.count("records restored old")
+    world.count("records that forgot an incarnation" if forgets else "records restored old")
 
 
 def another_etcd(s: Scene) -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from agents.core.lost import renewed
 from agents.core.obey import Obeyed, RefusedOrder, Repeated, consider
 from agents.core.state import AgentState
 from common.assignment import Assignment, Seal, Version, Wait
@@ -78,3 +79,12 @@ def test_whatever_arrives_in_whatever_order_the_pair_never_goes_back(versions: l
         verdict = consider(state, _order(epoch, revision))
         state = verdict.state if isinstance(verdict, Obeyed) else state
         assert state.obeyed == max(before, Version(epoch, revision))
+
+
+@pytest.mark.covers("R14")
+def test_the_highest_number_that_was_given_is_remembered_also_by_the_next_incarnation() -> None:
+    given = Assignment(_STATE.cluster, _STATE.member, _OURS, 4, Version(3, 11), "77", Wait())
+    state = _obeyed(given)
+    assert state.highest_number == 4
+    assert renewed(state, _OTHER).highest_number == 4
+    assert _obeyed(_order(3, 12), state).highest_number == 4
