@@ -125,6 +125,8 @@ class Agent:
         self.running_for: Assignment | None = None
         self.step: st.Step | None = None
         self.close_at_boundary = False
+        self.ordered = False
+        """An order came while the recipe of another one went on to its end: then nothing is waited for."""
         self.generation = 0
         """Counts each shutting of the door (agents/hands.py)."""
         self.booted_at = self.now
@@ -267,13 +269,15 @@ class Agent:
                 self._again(100)
             else:
                 self.close_at_boundary = True
+        else:
+            self.ordered = True
 
     def _begin(self, boot: int) -> None:
         if boot != self.boot or not self.alive or self.recipe is not None:
             return
         self.recipe = begin(self.state, self.profile)
         self.running_for = self.state.assignment
-        self.close_at_boundary = False
+        self.close_at_boundary = self.ordered = False
         self._advance(self.recipe, None, first=True)
 
     def _again(self, delay_us: int) -> None:
@@ -302,11 +306,11 @@ class Agent:
             else:
                 step = next(recipe) if first else recipe.send(outcome)
         except StopIteration:
-            self._again(1_000_000)
+            self._again(100 if self.ordered else 1_000_000)
             return
         except st.StepFailed as ended:
             self.told = replace(self.told, error=str(ended))
-            self._again(200_000)
+            self._again(100 if self.ordered else 200_000)
             return
         self.step = step
         delay_us, act = perform(self, step)
