@@ -326,7 +326,7 @@ def etcd_is_restored_old(s: Scene) -> None:
     fleet, world, etcd, now = s.fleet, s.fleet.world, s.fleet.etcd, anew(s)
     old, old_revision = etcd.record, etcd.record_revision
     assert old is not None
-    # An incarnation was adopted in between, and the old record was saved again: no member has stored a higher pair.
+    # An incarnation was adopted in between, and the old record has got a revision as high: the pair tells nothing.
     forgets = s.dice.chance(400)
     fleet.lose_host(now.one)
     if forgets:
@@ -339,11 +339,11 @@ def etcd_is_restored_old(s: Scene) -> None:
         return
     if forgets is (newer.rules == old.rules):
         return
-    etcd.record, etcd.record_revision = old, newer_revision + 1 if forgets else old_revision
+    etcd.record, etcd.record_revision = old, newer_revision if forgets else old_revision
     etcd.went_back = forgets
     fleet.replace_leader()
     _stands_still(fleet, old, now.primary, "an older record than was obeyed")
-    etcd.record, etcd.record_revision, etcd.went_back = newer, newer_revision + 2 * forgets, False
+    etcd.record, etcd.record_revision, etcd.went_back = newer, newer_revision, False
     fleet.replace_leader()
     world.count("records that forgot an incarnation" if forgets else "records restored old")
 
