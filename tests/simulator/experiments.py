@@ -335,17 +335,19 @@ def etcd_is_restored_old(s: Scene) -> None:
     fleet.restart_host(now.one)
     world.run_until(world.now_us + 20_000_000, fleet.whole)
     newer, newer_revision = etcd.record, etcd.record_revision
-    if newer is None or newer_revision == old_revision or newer.epoch != old.epoch:
+    if (
+        newer is None
+        or newer_revision == old_revision
+        or (newer.epoch, newer.rules != old.rules) != (old.epoch, forgets)
+    ):
         return
-    if forgets is (newer.rules == old.rules):
-        return
-    etcd.record, etcd.record_revision = old, newer_revision if forgets else old_revision
-    etcd.went_back = forgets
+    etcd.record, etcd.went_back = old, forgets
+    etcd.record_revision = newer_revision if forgets else old_revision
     fleet.replace_leader()
     _stands_still(fleet, old, now.primary, "an older record than was obeyed")
     etcd.record, etcd.record_revision, etcd.went_back = newer, newer_revision, False
     fleet.replace_leader()
-    world.count("records that forgot an incarnation" if forgets else "records restored old")
+    world.count("records restored old" + forgets * ", an incarnation forgotten")
 
 
 def another_etcd(s: Scene) -> None:
