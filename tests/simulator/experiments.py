@@ -324,8 +324,7 @@ def etcd_is_restored_old(s: Scene) -> None:
     if not s.others or not is_quiet(s):
         return
     fleet, world, etcd, now = s.fleet, s.fleet.world, s.fleet.etcd, anew(s)
-    old, old_revision = etcd.record, etcd.record_revision
-    assert old is not None
+    old, old_revision = fleet.record() or _no_record(), etcd.record_revision
     # An incarnation was adopted in between, and the old record has got a revision as high: the pair tells nothing.
     forgets = s.dice.chance(400)
     fleet.lose_host(now.one)
@@ -335,11 +334,9 @@ def etcd_is_restored_old(s: Scene) -> None:
     fleet.restart_host(now.one)
     world.run_until(world.now_us + 20_000_000, fleet.whole)
     newer, newer_revision = etcd.record, etcd.record_revision
-    if (
-        newer is None
-        or newer_revision == old_revision
-        or (newer.epoch, newer.rules != old.rules) != (old.epoch, forgets)
-    ):
+    if newer is None or newer.epoch != old.epoch or forgets is (newer.rules == old.rules):
+        return
+    if newer_revision == old_revision:
         return
     etcd.record, etcd.went_back = old, forgets
     etcd.record_revision = newer_revision if forgets else old_revision
