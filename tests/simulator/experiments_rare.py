@@ -35,12 +35,13 @@ def control_plane_is_rebuilt_from_a_backup(s: Scene) -> None:
     assert mine is not None
     apply(fleet, with_member(fleet.spec, replace(mine, priority=200)))
     world.run_until(world.now_us + 2_000_000)
-    backup = etcd.copy()
+    backup, before = etcd.copy(), _epoch(fleet)
     fleet.cut.add((deaf, CONTROL))
     fleet.switchover(now.one)
 
     def is_promoted() -> bool:
-        return fleet.agents[now.one].state.promotion is not None
+        promotion = fleet.agents[now.one].state.promotion
+        return promotion is not None and promotion.epoch > before  # in no epoch of before (seed 910000240)
 
     if not _of_this(backup.record) or not world.run_until(world.now_us + 8_000_000, is_promoted):
         return
