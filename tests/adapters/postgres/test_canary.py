@@ -76,6 +76,7 @@ class Names:
     """The name of the cluster, and who is said under it."""
 
     table: NameTable = field(default_factory=NameTable)
+    port: int = field(default_factory=free_port)
     revision: int = 0
 
     def say(self, member: Member) -> None:
@@ -86,7 +87,7 @@ class Names:
 
 @asynccontextmanager
 async def canary(names: Names, *members: Member) -> AsyncIterator[Ear]:
-    port = free_port()
+    port = names.port
     answerer = Answerer(
         [ServerAddress("127.0.0.1", port)], [AnsweredZone(ZONE, {f"ns1.{ZONE}": ("127.0.0.1",)})], names.table
     )
@@ -110,12 +111,15 @@ async def canary(names: Names, *members: Member) -> AsyncIterator[Ear]:
 
 
 @asynccontextmanager
-async def primary(home: Home, name: str = "a", address: str = "127.0.0.1") -> AsyncIterator[Member]:
+async def primary(
+    home: Home, name: str = "a", address: str = "127.0.0.1", **changes: object
+) -> AsyncIterator[Member]:
     """Open, with a role and a table for the canary."""
     password_file: Path = home.path / f"{name}-canary.password"
     password_file.write_text(PASSWORD)
     password_file.chmod(0o600)
-    async with home.member(name, canary_password_file=password_file, listen_addresses=address) as member:
+    changes = {"canary_password_file": password_file, "listen_addresses": address, **changes}
+    async with home.member(name, empty=False, **changes) as member:
         await member.serve()
         await member.perform(Open())
         yield member
