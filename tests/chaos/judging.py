@@ -35,6 +35,8 @@ class Observed:
     """What the incidents since say of the outage; None: no incident, or no canary saw it."""
     witness: Seen | None = None
     """The reference client's longest gap; None: it had none that ended."""
+    led_throughout: bool = True
+    """By one control node in one term. Else a canary may have come too late for any of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +103,8 @@ def _complaints(scenario: Scenario, seen: Observed) -> list[str]:
 
 def _canary_wrong(scenario: Scenario, seen: Observed) -> list[str]:
     if seen.canary is None or seen.witness is None:
-        was_due = (
-            scenario.then is Then.MOVES and seen.witness is not None and seen.epoch_after > seen.epoch_before
-        )
+        moved = scenario.then is Then.MOVES and seen.epoch_after > seen.epoch_before
+        was_due = moved and seen.witness is not None and seen.led_throughout
         return ["no incident has the outage as the canary saw it"] if was_due else []
     is_wrong = apart_ms(seen.canary, seen.witness) > WRONG_FROM_MS
     return [_both(seen.canary, seen.witness)] if is_wrong else []

@@ -198,6 +198,7 @@ def observed(scenario: Scenario, cluster: Witnessed, witnesses: Witnesses, dice:
         notes=tuple(scene.notes),
         canary=newest_said(incidents, scene.epoch),
         witness=_witness(witnesses, scene.fault_at_us or scene.began_us),
+        led_throughout=status is not None and int(status["term"]) == scene.term,
     )
 
 

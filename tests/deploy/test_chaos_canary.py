@@ -90,3 +90,4 @@ def test_a_canary_that_is_apart_is_late_or_wrong(outage_ms: int, late: bool, wro
 def test_a_failover_of_which_the_canary_says_nothing_is_wrong() -> None:
     row = judged(MOVES, replace(MOVED, witness=Seen(560, 800)))
     assert row.complaints == ("no incident has the outage as the canary saw it",)
+    assert judged(MOVES, replace(MOVED, witness=Seen(560, 800), led_throughout=False)).passed
