@@ -307,6 +307,8 @@ def instance_config(config: AgentConfig, *, untested_version: bool) -> InstanceC
         replication_password_file=postgres.replication_password_file,
         probe_user=postgres.probe_user,
         probe_password_file=postgres.probe_password_file,
+        canary_user=postgres.canary_user,
+        canary_password_file=postgres.canary_password_file,
         hba=postgres.hba,
         settings=postgres.settings,
         untested_version=untested_version,

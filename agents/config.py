@@ -91,6 +91,8 @@ class PostgresConfig:
     replication_password_file: Path
     probe_user: str
     probe_password_file: Path
+    canary_user: str
+    canary_password_file: Path | None
     hba: tuple[str, ...]
     settings: Mapping[str, str]
 
@@ -206,6 +208,8 @@ def _postgres(section: Section) -> PostgresConfig:
     users = {key: section.text(key, default) for key, default in _USERS.items()}
     if users["replication_user"] == users["probe_user"]:
         section.mistake("probe_user", "must differ from replication_user: the probe may log in anywhere")
+    if users["canary_user"] in {users["replication_user"], users["probe_user"], users["superuser"]}:
+        section.mistake("canary_user", "must be a role of its own: it may do nothing but write one row")
     return PostgresConfig(
         bin_directory=bin_directory,
         data_directory=data_directory,
@@ -217,6 +221,10 @@ def _postgres(section: Section) -> PostgresConfig:
         replication_password_file=_password(section, "replication_password_file"),
         probe_user=users["probe_user"],
         probe_password_file=_password(section, "probe_password_file"),
+        canary_user=users["canary_user"],
+        canary_password_file=(
+            _password(section, "canary_password_file") if "canary_password_file" in section else None
+        ),
         hba=_hba(section),
         settings=_settings(section.section("settings", required=False)),
     )
@@ -232,6 +240,7 @@ _USERS = {
     "superuser": "postgres",
     "replication_user": "primacy_replication",
     "probe_user": "primacy_probe",
+    "canary_user": "primacy_canary",
 }
 
 

@@ -55,6 +55,16 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
             Policy("agent.facts.write", "write facts to the stream", 2_000),
             Policy("agent.session.open", "open the stream to a control node", 2_000, repeatable=True),
             Policy("agent.sql", "one statement of the agent; its socket is cut then", 500),
+            Policy(
+                "canary.connect",
+                "the canary asks the name and connects, as a client; while the breaker is open, every 500 ms",
+                200,
+                repeatable=True,
+                breaker_failures=1_500,
+                breaker_open_ms=500,
+            ),
+            Policy("canary.resolve", "one look of the canary at the name of a cluster", 100, repeatable=True),
+            Policy("canary.write", "one write of the canary; its socket is cut then", 300),
             Policy("dns.exchange", "one message to a name server, sent anew meanwhile", 500, repeatable=True),
             Policy(
                 "dns.publish",

@@ -25,6 +25,8 @@ from orchestrator.config import AnswererConfig, Config, Rfc2136Config
 from orchestrator.core.events import BeatHeard
 from orchestrator.core.status import ClusterStatus
 from orchestrator.egress.assignments import AssignmentStreams
+from orchestrator.egress.canary_process import CanaryProcess
+from orchestrator.egress.canary_writer import name_servers_to_ask
 from orchestrator.egress.dns_answerer import Answerer, AnswererNames
 from orchestrator.egress.dns_authority import AnsweredZone, NameTable
 from orchestrator.egress.dns_key import ServerAddress, TsigKey, parse_key
@@ -47,6 +49,7 @@ from orchestrator.ingress.operator_api import OperatorService
 from orchestrator.ingress.probe_sql import SqlProber
 from orchestrator.ingress.tls import channel_credentials
 from orchestrator.ports import NameService, Shard, Term
+from orchestrator.shell.canaries import Canaries
 from orchestrator.shell.dispatch import Dispatch
 from orchestrator.shell.failpoints import Failpoints
 from orchestrator.shell.follow_names import follow_names
@@ -130,6 +133,7 @@ class App:
             is_busy=self._ticker.is_busy,
             failpoints=failpoints,
         )
+        self._canaries = self._make_canaries()
         self._beats = HeartbeatUdp(
             clock, self._heard, self._put_beat, self._acknowledge, lambda how: metrics.beats.labels(how).inc()
         )
@@ -184,6 +188,8 @@ class App:
                 self._http.run(listening),
                 feed_specs(self._specs, self._clock, self._inbox, self._heard.set_members),
             ]
+            if self._canaries is not None:
+                works.append(self._canaries.run())
             if answerer is not None:
                 works.append(
                     follow_names(
@@ -289,6 +295,24 @@ class App:
             services.setdefault(dns.zone, []).append(service)
         return services
 
+    def _make_canaries(self) -> Canaries | None:
+        own = self.config.canary
+        if own is None:
+            return None
+        writer = CanaryProcess(
+            user=own.user, password=own.password, name_servers=name_servers_to_ask(self.config.dns)
+        )
+        canaries = Canaries(
+            clock=self._clock,
+            cases=self.loop.cases,
+            leads=lambda: self.loop.leads,
+            writer=writer,
+            measured=self._stories.measured,
+            metrics=self._metrics,
+        )
+        self._stories.listen(canaries.told)
+        return canaries
+
     def _answerer(self) -> Answerer | None:
         own = [dns for dns in self.config.dns if isinstance(dns, AnswererConfig)]
         if not own:
@@ -322,6 +346,7 @@ class App:
             specs=self._specs,
             history=self._history,
             zones=frozenset(dns.zone.rstrip(".").lower() for dns in self.config.dns),
+            canary=None if self._canaries is None else self._canaries.line,
         )
         observer = ObserverService(self.config.name, self._clock, self._heard)
         return GrpcServer(self.config.tls, agents=agents, operator=operator, observer=observer)
@@ -331,7 +356,8 @@ class App:
         statuses = []
         for cluster in sorted(self.loop.cases):
             status = self.loop.cases[cluster].engine.status(now)
-            statuses.append(replace(status, leader=leader))
+            canary = None if self._canaries is None else self._canaries.line(cluster)
+            statuses.append(replace(status, leader=leader, canary=canary))
         return statuses
 
     async def _watch_health(self, server: GrpcServer) -> None:

@@ -64,6 +64,12 @@ class ProbeConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class CanaryConfig:
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     name: str
     fleet: str
@@ -79,6 +85,8 @@ class Config:
     probe: ProbeConfig
     dns: tuple[Rfc2136Config | AnswererConfig, ...]
     log_level: str = "info"
+    canary: CanaryConfig | None = None
+    """None: no cluster of this fleet may have `canary = true`."""
 
     @property
     def address(self) -> str:
@@ -129,6 +137,7 @@ def _read(top: Section) -> Config:
         probe=_probe(top.section("probe")),
         dns=dns,
         log_level=log_level,
+        canary=_canary(top.section("canary", required=False)) if "canary" in top else None,
     )
 
 
@@ -196,6 +205,10 @@ def _probe(section: Section) -> ProbeConfig:
         database=section.text("database", "postgres"),
         password=section.secret("password_file"),
     )
+
+
+def _canary(section: Section) -> CanaryConfig:
+    return CanaryConfig(user=section.text("user", "primacy_canary"), password=section.secret("password_file"))
 
 
 def _name_server(section: Section) -> Rfc2136Config | AnswererConfig:

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import NewType, Protocol
 
 from common.errors import Refused
+from common.ids import ClusterName
 from common.timebase import Instant
 from orchestrator.core.names import Published, ServerAnswer, WantedNames
 
@@ -245,4 +246,41 @@ class NameService(Protocol):
 
         Compare it with `orchestrator.core.names.disagreements`.
         """
+        ...
+
+
+# ---- the canary -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryTarget:
+    """Whom the canary of a cluster writes to: a name, and what it can't know from DNS."""
+
+    cluster: ClusterName
+    name: str
+    zone: str
+    default_port: int
+    ports: Mapping[str, int]
+    """By address, where a member has a port of its own."""
+
+
+class CanaryEar(Protocol):
+    """Who hears what became of the canary's writes. It neither waits nor raises."""
+
+    def acknowledged(
+        self, at: Instant, begun_at: Instant, connect_begun_at: Instant | None, stalled_us: int
+    ) -> None:
+        """The only outcome that counts as one: no warning, on a connection through the name. `connect_begun_at`:
+        of the first write of a connection. `stalled_us`: how long the writer's process did not run, in all."""
+        ...
+
+    def failed(self, what: str, outcome: str, turned_away_at: Instant, text: str, stalled_us: int) -> None:
+        """`what`: connect or write; `outcome`: failed, refused, unknown or moved. Nobody was served at that moment:
+        a refusal came then, or what was begun then was not answered in time."""
+        ...
+
+
+class CanaryWriter(Protocol):
+    async def run(self, target: CanaryTarget, ear: CanaryEar) -> None:
+        """Write, until cancelled."""
         ...

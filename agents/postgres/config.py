@@ -40,6 +40,9 @@ class InstanceConfig:
     replication_password_file: Path = Path("/etc/primacy/replication.password")
     probe_user: str = "primacy_probe"
     probe_password_file: Path = Path("/etc/primacy/probe.password")
+    canary_user: str = "primacy_canary"
+    canary_password_file: Path | None = None
+    """None: this member makes no role and no table for the canary."""
     hba: tuple[str, ...] = ()
     """pg_hba.conf lines for clients, in force only while the member is open."""
     settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

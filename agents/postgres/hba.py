@@ -2,8 +2,9 @@
 
 PostgreSQL 15 can't include a file in pg_hba.conf, so the whole file is replaced. *Closed* lets in the agent
 (the superuser over the local socket, proved by the kernel as the operating system's user: `peer`), the probe
-and the replication role; *open* these and the operator's lines. The map names the agent's own user, so the
-socket is of no use to any other one, whatever the mode of its directory.
+and the replication role; *open* these, the canary, which is a client like any other, and the operator's lines.
+The map names the agent's own user, so the socket is of no use to any other one, whatever the mode of its
+directory.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ def hba_text(config: InstanceConfig, *, closed: bool) -> str:
         f'host postgres "{config.probe_user}" all scram-sha-256',
     ]
     if not closed:
+        if config.canary_password_file is not None:
+            lines.append(f'host postgres "{config.canary_user}" all scram-sha-256')
         lines += config.hba
     return "\n".join(lines) + "\n"
 

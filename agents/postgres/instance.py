@@ -254,7 +254,9 @@ def _mistakes(config: InstanceConfig) -> list[str]:
         )
     if not config.state_directory.is_dir():
         found.append(f"state_directory {config.state_directory}: is not a directory")
-    for key in ("replication_password_file", "probe_password_file"):
+    for key in ("replication_password_file", "probe_password_file", "canary_password_file"):
+        if getattr(config, key) is None:
+            continue
         try:
             read_password(key, config)
         except BadConfig as mistake:

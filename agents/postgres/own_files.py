@@ -5,6 +5,8 @@ Blocking; called on the writing lane. Rule of admission: written by this agent a
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from agents.core.steps import Stream
 from agents.postgres.config import InstanceConfig
 from agents.postgres.files import DurableFile, write_all
@@ -64,7 +66,8 @@ class OwnFiles:
 
 
 def read_password(key: str, config: InstanceConfig) -> str:
-    path = config.replication_password_file if key.startswith("replication") else config.probe_password_file
+    path: Path | None = getattr(config, key)
+    assert path is not None, f"{key} is not given"
     try:
         password = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:

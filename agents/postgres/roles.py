@@ -12,6 +12,7 @@ import hmac
 
 from psycopg import sql
 
+from agents.postgres import canary
 from agents.postgres.own_files import read_password
 from agents.postgres.server import Server
 
@@ -33,13 +34,19 @@ async def ensure_roles(server: Server, salt: bytes) -> None:
         "reading a password", lambda: read_password("replication_password_file", config)
     )
     probe = await server.read("reading a password", lambda: read_password("probe_password_file", config))
-    names = [config.replication_user, config.probe_user]
-    there = {row[0]: row for row in await session.rows(_ROLES, (names,), within_ms=within_ms)}
-    statements = []
-    for name, password, attributes in (
+    wanted = [
         (config.replication_user, replication, "login replication"),
         (config.probe_user, probe, "login"),
-    ):
+    ]
+    if config.canary_password_file is not None:
+        password = await server.read(
+            "reading a password", lambda: read_password("canary_password_file", config)
+        )
+        wanted.append((config.canary_user, password, canary.role_attributes()))
+    names = [name for name, _, _ in wanted]
+    there = {row[0]: row for row in await session.rows(_ROLES, (names,), within_ms=within_ms)}
+    statements = []
+    for name, password, attributes in wanted:
         known = there.get(name)
         if known is not None and known[3] and fits(known[1] or "", password):
             continue
@@ -53,6 +60,10 @@ async def ensure_roles(server: Server, salt: bytes) -> None:
         statements.append(f"grant execute on function {functions} to {_name(config.replication_user)}")
     if config.probe_user not in there:
         statements.append(f"grant pg_monitor to {_name(config.probe_user)}")
+    if config.canary_password_file is not None:
+        (table_is_there,) = await session.row(canary.is_table_there(), within_ms=within_ms)
+        if not table_is_there or config.canary_user not in there:
+            statements += canary.table_statements(config.canary_user)
     if statements:
         await session.run("; ".join(["begin", *statements, "commit"]), within_ms=10 * within_ms)
 

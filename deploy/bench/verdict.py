@@ -47,6 +47,8 @@ class Journal:
     refused: frozenset[int]
     warned: frozenset[int]
     connects: tuple[Connect, ...]
+    failed_at_us: tuple[int, ...] = ()
+    """When the inserts were sent that were not acknowledged."""
 
     @property
     def numbers(self) -> frozenset[int]:
@@ -88,6 +90,7 @@ def read_journal(lines: Iterable[str]) -> Journal:
     acknowledged: list[Acknowledged] = []
     failed: dict[str, set[int]] = {"in_doubt": set(), "refused": set(), "warned": set()}
     connects: list[Connect] = []
+    failed_at_us: list[int] = []
     for line in lines:
         if not line.endswith("\n"):
             continue
@@ -106,6 +109,7 @@ def read_journal(lines: Iterable[str]) -> Journal:
                 if entry["outcome"] == "ack":
                     acknowledged.append(Acknowledged(entry["n"], entry["at"], entry["done"]))
                 else:
+                    failed_at_us.append(entry["at"])
                     failed["in_doubt" if entry["in_doubt"] else "refused"].add(entry["n"])
                     if entry["outcome"] == "warning":
                         failed["warned"].add(entry["n"])
@@ -120,6 +124,7 @@ def read_journal(lines: Iterable[str]) -> Journal:
         frozenset(failed["refused"]),
         frozenset(failed["warned"]),
         tuple(connects),
+        tuple(failed_at_us),
     )
 
 

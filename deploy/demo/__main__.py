@@ -14,10 +14,12 @@ from rich.console import Console
 
 from deploy.demo.acts import run_acts
 from deploy.demo.screen import Screen
-from deploy.lab.fleet import Fleet
+from deploy.lab.fleet import Cluster, Fleet
 from deploy.lab.lab import Lab, LabFailed
 from deploy.lab.programs import Programs
 from deploy.lab.witnessed import Witnessed
+
+FLEET = Fleet(clusters=(Cluster("shop", canary=True),))
 
 
 def main(words: list[str]) -> int:
@@ -32,7 +34,7 @@ def main(words: list[str]) -> int:
         console.print(f"[red]{missing}[/]")
         return 2
     try:
-        with Lab(Fleet(), programs) as lab:
+        with Lab(FLEET, programs) as lab:
             return _show(lab, console, stay=chosen.stay, plain=chosen.plain or not sys.stdout.isatty())
     except LabFailed as failed:
         console.print(f"[red]the demo failed:[/] {failed}", markup=True)

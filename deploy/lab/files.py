@@ -43,11 +43,12 @@ class Secrets:
     beat: bytes
     replication_password: str
     probe_password: str
+    canary_password: str
     app_password: str
 
     @classmethod
     def drawn(cls) -> Secrets:
-        return cls(secrets.token_bytes(32), *(secrets.token_hex(16) for _ in range(3)))
+        return cls(secrets.token_bytes(32), *(secrets.token_hex(16) for _ in range(4)))
 
 
 def member_key(secret: bytes, cluster: str, member: str, generation: int = KEY_GENERATION) -> bytes:
@@ -119,6 +120,9 @@ class Files:
             "beats": {"secret_file": beat_secret},
             "etcd": {"endpoints": self.plan.etcd_endpoints},
             "probe": {"user": "primacy_probe", "database": "postgres", "password_file": probe_password},
+            "canary": {
+                "password_file": self._secret(folder / "canary.password", self.secrets.canary_password, user)
+            },
             "dns": [self._dns_section(host, tsig)],
         }
         self._text(self.config_file(host, "orchestrator"), toml_text(document), user)
@@ -190,6 +194,9 @@ class Files:
                 "probe_password_file": self._secret(
                     folder / "probe.password", self.secrets.probe_password, user
                 ),
+                "canary_password_file": self._secret(
+                    folder / "canary.password", self.secrets.canary_password, user
+                ),
                 # The socket's folder has mode 0700, so `trust` there admits the lab and nobody else.
                 "hba": ["local all all trust", f"host all all {subnet} scram-sha-256"],
                 # A killed PostgreSQL leaves its segments behind: in its own folder, not in /dev/shm.
@@ -231,6 +238,7 @@ class Files:
             "durability": cluster.durability,
             "k": cluster.k,
             "profile": cluster.profile,
+            "canary": cluster.canary,
             "member": members,
         }
 

@@ -61,6 +61,8 @@ class Cluster:
     k: int = 1
     durability: str = "quorum"
     nofailover: frozenset[str] = frozenset()
+    canary: bool = False
+    """Primacy's own writer, which sees every outage."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ CLUSTER_KEYS: Mapping[str, str] = {
     "k": NUMBER,
     "profile": STRING,
     "when_last_voter_lost": STRING,
+    "canary": TRUTH,
 }
 MEMBER_KEYS: Mapping[str, str] = {
     "name": STRING,
@@ -45,6 +46,7 @@ EXAMPLES: Mapping[str, str] = {
     "address": '"10.77.3.1"',
     "port": "5432",
     "k": "1",
+    "canary": "true",
     "priority": "100",
     "nofailover": "false",
 }

@@ -15,9 +15,10 @@ from rich.text import Text
 
 from orchestrator.cli.show_status import refusals
 from orchestrator.cli.words import date_and_time, duration, one_line, size, spoken, time_of_day
-from orchestrator.telemetry.incident import Incident
+from orchestrator.telemetry.incident import CANARY, PROBES, Incident
 
 INDENT = 2
+_BY = {CANARY: "seen by the canary", PROBES: "estimated: no canary saw it"}
 _OUTCOMES = {"succeeded": "green", "refused": "yellow", "failed": "bold red", "": "yellow"}
 
 
@@ -75,9 +76,14 @@ def _cost(incident: Incident) -> Text:
     if incident.outage_ms is None:
         text.append("not measured", style="default")
     else:
-        text.append(duration(incident.outage_ms), style="default")
+        text.append("at least " * incident.outage_at_least + duration(incident.outage_ms), style="default")
         if incident.uncertainty_ms is not None:
             text.append(f" ± {duration(incident.uncertainty_ms)}", style="default")
+        if incident.outage_by:
+            by = _BY.get(incident.outage_by, incident.outage_by)
+            if incident.canary_part_ms is not None:
+                by = f"estimated; the canary saw at least {duration(incident.canary_part_ms)}"
+            text.append(f" ({by})", style="dim")
     text.append("   data lost ", style="dim")
     if not incident.outcome:
         return text.append("not known yet", style="default")

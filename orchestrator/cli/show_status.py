@@ -66,7 +66,7 @@ def cluster(status: ClusterStatus, width: int) -> RenderableType:
     """Everything about one cluster."""
     parts: list[RenderableType] = [*_header(status), Text()]
     parts += [_members(status, width), *_member_notes(status)]
-    parts += [Text(), *_candidates(status), *_names(status)]
+    parts += [Text(), *_candidates(status), *_names(status), *_canary(status)]
     said = f"said by {status.leader or 'a control node'}, term {status.term}, revision {status.revision}"
     parts.append(Text(said, style=QUIET))
     return Group(*parts)
@@ -233,6 +233,23 @@ def _names(status: ClusterStatus) -> Iterator[Text]:
     text.append_text(_names_word(status))
     if names.text and not names.confirmed:
         text.append(f": {one_line(names.text)}", style=BUSY)
+    yield text
+
+
+def _canary(status: ClusterStatus) -> Iterator[Text]:
+    canary = status.canary
+    if canary is None:
+        return
+    text = Text("canary ", style=QUIET)
+    text.append(canary.state, style=GOOD if canary.state == "writing" else BUSY)
+    if canary.acknowledged_age_ms is not None:
+        text.append(f", acknowledged {age(canary.acknowledged_age_ms)} ago", style="default")
+    if canary.longest_gap_ms is not None:
+        text.append(f"  longest gap {duration(canary.longest_gap_ms)}", style=QUIET)
+        if canary.longest_gap_age_ms is not None:
+            text.append(f", {duration(canary.longest_gap_age_ms)} ago", style=QUIET)
+    if canary.text:
+        text.append(f": {one_line(canary.text)}", style=BUSY)
     yield text
 
 

@@ -42,6 +42,8 @@ class ClusterSpec:
     k: int = 1
     profile: str = "default"
     when_last_voter_lost: str = TO_SOLO
+    canary: bool = False
+    """Whether the leader writes a row every 20 ms, as a client would, to know every outage (core.gaps)."""
     schema: int = 1
 
     def member(self, name: MemberName) -> MemberSpec | None:

@@ -74,6 +74,22 @@ class NamesLine:
 
 
 @dataclass(frozen=True, slots=True)
+class CanaryLine:
+    """The canary of this cluster, as the leader that runs it sees it; nothing is decided by it."""
+
+    state: str
+    """`writing`, `waiting` (nothing was acknowledged for a second, or yet), or `not run`."""
+    acknowledged_age_ms: int | None
+    """Since its newest acknowledged write; None before the first one of this leader."""
+    longest_gap_ms: int | None
+    """Between two acknowledged writes, since this leader leads."""
+    longest_gap_age_ms: int | None
+    """Since that gap ended."""
+    text: str
+    """Why it does not write, where it doesn't."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterStatus:
     cluster: ClusterName
     zone: str
@@ -99,4 +115,6 @@ class ClusterStatus:
     profile: str
     operation: str
     """What is under way, in words; empty when nothing is."""
+    canary: CanaryLine | None = None
+    """None where the cluster has none; filled in by the shell."""
     schema: int = 1

@@ -1,4 +1,5 @@
-"""What the servers say about a cluster's names: six questions to each, never recursive, never cached.
+"""What the servers say about a cluster's names, never recursive, never cached: six questions to each to read
+them back, two for a client that looks for the primary.
 
 Only reading. A server that answers without authority would be telling us its memory, so it counts
 as one that did not answer.
@@ -39,6 +40,16 @@ async def read_names(server: ServerAddress, cluster: str, zone: str, *, within_s
     return ServerAnswer(
         server=str(server), primary=_name_answer(replies[:half]), replicas=_name_answer(replies[half:])
     )
+
+
+async def read_addresses(server: ServerAddress, name: str, *, within_s: float) -> tuple[str, ...]:
+    """One name as a client asks for it, A and AAAA; none where it does not exist. Raise as `read_names`."""
+    kinds = (dns.rdatatype.A, dns.rdatatype.AAAA)
+    questions = [_question(name.rstrip("."), kind, number) for number, kind in enumerate(kinds)]
+    replies = await ask_all(server, questions, within_s=within_s)
+    for reply in replies:
+        _judge(server, reply)
+    return _name_answer(replies).addresses
 
 
 async def read_from_each(

@@ -25,7 +25,7 @@ from orchestrator.core.effects import OutageMeasured
 from orchestrator.core.events import Event, FailoverAsked, SwitchoverAsked
 from orchestrator.core.record import Record
 from orchestrator.core.spec import ClusterSpec
-from orchestrator.core.status import ClusterStatus
+from orchestrator.core.status import CanaryLine, ClusterStatus
 from orchestrator.ingress.forwarding import Forwarding, Leading
 from orchestrator.ingress.identity import Identity
 from orchestrator.ingress.spec_changes import changes_in_words
@@ -113,13 +113,16 @@ class OperatorService:
         specs: SpecStore,
         history: HistoryStore,
         zones: frozenset[str],
+        canary: Callable[[ClusterName], CanaryLine | None] | None = None,
     ) -> None:
+        """`canary`: what is known of a cluster's; None where this fleet can't have any."""
         self._node, self._clock = node, clock
         self._leading, self._forwarding = leading, forwarding
         self._watched: Mapping[ClusterName, Watched] = watched
         self._next_change, self._put = next_change, put
         self._operations, self._specs, self._history = operations, specs, history
         self._zones = zones
+        self._canary = canary
 
     def _leads(self) -> bool:
         return self._leading.leads
@@ -170,7 +173,9 @@ class OperatorService:
         return pb.StatusReply(json=encode(everything))
 
     def _of(self, cluster: ClusterName) -> ClusterStatus:
-        return replace(self._watched[cluster].engine.status(self._clock.now()), leader=self._node)
+        status = self._watched[cluster].engine.status(self._clock.now())
+        canary = None if self._canary is None else self._canary(cluster)
+        return replace(status, leader=self._node, canary=canary)
 
     async def _cluster(self, name: str, context: Context) -> ClusterName:
         cluster = ClusterName(name)
@@ -221,6 +226,11 @@ class OperatorService:
             known = ", ".join(f"{zone}." for zone in sorted(self._zones))
             mistakes.append(
                 f"zone: no control node publishes {spec.zone!r}; use one of {known} or add a [[dns]]"
+            )
+        if spec.canary and self._canary is None:
+            mistakes.append(
+                f"canary: True, but {self._node} has no credentials for one; add [canary] with a password_file"
+                " to every control node and canary_password_file to every agent, or use 'canary = false'"
             )
         return mistakes
 

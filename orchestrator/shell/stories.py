@@ -17,9 +17,10 @@ from common.errors import LostLeadership, NotDelivered, OutcomeUnknown, Refused
 from common.ids import ClusterName
 from common.timebase import elapsed_ms
 from orchestrator.core.effects import Story
+from orchestrator.core.outages import CanaryOutage
 from orchestrator.ports import HistoryStore, Shelf, Term
 from orchestrator.shell.operations import Operations
-from orchestrator.telemetry.incident import Incident, begun, told
+from orchestrator.telemetry.incident import Incident, begun, is_over, measured, told
 from orchestrator.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
@@ -28,7 +29,8 @@ STORE_ATTEMPTS = 5
 STORE_PAUSE_S = 0.5
 WAITING_MAX = 1_000
 
-Told = tuple[ClusterName, Story, int]
+Told = tuple[ClusterName, Story | CanaryOutage, int]
+Listener = Callable[[ClusterName, Story], None]
 
 
 class Stories:
@@ -45,7 +47,26 @@ class Stories:
         self._term, self._metrics = term, metrics
         self._waiting: asyncio.Queue[Told] = asyncio.Queue(WAITING_MAX)
         self._incidents: dict[ClusterName, Incident] = {}
+        self._found_over: dict[ClusterName, int] = {}
+        """By cluster, the epoch whose incident had ended before this leader told anything of it."""
         self._storing = False
+        self._listeners: list[Listener] = []
+
+    def listen(self, listener: Listener) -> None:
+        """Told of every story, at once. It must neither wait nor raise."""
+        self._listeners.append(listener)
+
+    def measured(self, cluster: ClusterName, outage: CanaryOutage) -> None:
+        """The canary saw the outage of this epoch's incident, or more of it."""
+        log.info(
+            "outage.measured",
+            cluster=cluster,
+            epoch=outage.epoch,
+            outage_ms=outage.outage_ms,
+            resolution_ms=outage.resolution_ms,
+            at_least=outage.at_least,
+        )
+        self._store_later(cluster, outage, self._clock.wall_ms())
 
     def tell(self, cluster: ClusterName, story: Story) -> None:
         wall_ms = self._clock.wall_ms()
@@ -65,12 +86,16 @@ class Stories:
             self._operations.tell(cluster, story)
         if story.final:
             self._metrics.failovers.labels(cluster, story.final).inc()
-        if story.outage is not None:
-            self._metrics.outage_seconds.labels(cluster).set(story.outage.outage_ms / 1000)
+        self._store_later(cluster, story, wall_ms)
+        for listener in self._listeners:
+            listener(cluster, story)
+
+    def _store_later(self, cluster: ClusterName, what: Story | CanaryOutage, wall_ms: int) -> None:
         if self._waiting.full():
-            log.warning("story.not_stored", cluster=cluster, epoch=story.epoch, name=story.name)
+            name = what.name if isinstance(what, Story) else "outage"
+            log.warning("story.not_stored", cluster=cluster, epoch=what.epoch, name=name)
         else:
-            self._waiting.put_nowait((cluster, story, wall_ms))
+            self._waiting.put_nowait((cluster, what, wall_ms))
 
     @property
     def is_idle(self) -> bool:
@@ -80,6 +105,7 @@ class Stories:
     def forget(self) -> None:
         """Our term is over: what is in etcd is grown by somebody else now."""
         self._incidents.clear()
+        self._found_over.clear()
         self._operations.interrupt()
 
     async def run(self) -> None:
@@ -87,30 +113,57 @@ class Stories:
             self._storing = False
             cluster, story, wall_ms = await self._waiting.get()
             self._storing = True
+            if isinstance(story, CanaryOutage):
+                await self._measure(cluster, story)
+                continue
             if story.operation and self._operations.knows(story.operation):
                 _, body = self._operations.note(story.operation)
                 await self._store(Shelf.OPERATIONS, cluster, story.operation, body)
             if story.name == "refused":
                 continue  # nothing happened in the epoch
             incident = await self._incident(cluster, story.epoch, wall_ms)
-            grown = told(incident, story, wall_ms)
-            self._incidents[cluster] = grown
-            if grown != incident:
-                await self._store(Shelf.INCIDENTS, cluster, grown.id, encode(grown))
+            self._incidents[cluster] = incident
+            await self._keep(incident, told(incident, story, wall_ms))
+
+    async def _measure(self, cluster: ClusterName, outage: CanaryOutage) -> None:
+        incident = self._incidents.get(cluster)
+        if incident is None or incident.epoch != outage.epoch:
+            incident = await self._stored(cluster, outage.epoch)
+            if incident is not None and is_over(incident):
+                self._found_over[cluster] = outage.epoch
+        if incident is None or self._found_over.get(cluster) == outage.epoch:
+            return  # it ended under another leader: what we saw since is not a part of it
+        await self._keep(incident, measured(incident, outage))
+
+    async def _keep(self, incident: Incident, grown: Incident) -> None:
+        if grown == incident:
+            return
+        newest = self._incidents.get(grown.cluster)
+        if newest is None or newest.epoch <= grown.epoch:
+            self._incidents[grown.cluster] = grown
+            if grown.outage_ms is not None:
+                self._metrics.outage_seconds.labels(grown.cluster).set(grown.outage_ms / 1000)
+        await self._store(Shelf.INCIDENTS, grown.cluster, grown.id, encode(grown))
 
     async def _incident(self, cluster: ClusterName, epoch: int, wall_ms: int) -> Incident:
         """That of the epoch: in memory, stored by an earlier leader, or new."""
         known = self._incidents.get(cluster)
         if known is not None and known.epoch == epoch:
             return known
-        fresh = begun(cluster, epoch, wall_ms)
+        stored = await self._stored(cluster, epoch)
+        if stored is not None:
+            if is_over(stored):
+                self._found_over[cluster] = epoch
+            return stored
+        return begun(cluster, epoch, wall_ms)
+
+    async def _stored(self, cluster: ClusterName, epoch: int) -> Incident | None:
         try:
-            note = await self._history.get(Shelf.INCIDENTS, cluster, fresh.id)
-            if note is not None:
-                return decode(note.body, Incident)
+            note = await self._history.get(Shelf.INCIDENTS, cluster, begun(cluster, epoch, 0).id)
+            return None if note is None else decode(note.body, Incident)
         except (NotDelivered, OutcomeUnknown, Refused, ValueError) as error:
             log.warning("incident.not_read", cluster=cluster, epoch=epoch, error=str(error))
-        return fresh
+            return None
 
     async def _store(self, shelf: Shelf, cluster: ClusterName, note_id: str, body: bytes) -> None:
         for attempt in range(STORE_ATTEMPTS):

@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 
 from common.ids import ClusterName, MemberName
 from orchestrator.core.effects import Story
+from orchestrator.core.outages import CanaryOutage
 
 STEPS_MAX = 200
 """So that an account fits where it is stored, whatever goes wrong for however long. Of more, those in the middle are
 left out: how it began and what is newest stay."""
 ONCE = frozenset({"serving", "names", "whole", "settled", "promoted"})
 """True once in an epoch; a new leader that says it again adds nothing."""
+CANARY, PROBES = "canary", "probes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,12 @@ class Incident:
     """`succeeded`, `refused` or `failed`; empty while it goes on."""
     left_out_count: int = 0
     """Steps between the older half and the newer half of those that are kept."""
+    outage_by: str = ""
+    """`canary`, or `probes`: estimated from the probe commits of the agents; empty: by an earlier version."""
+    outage_at_least: bool = False
+    """Only a part of it was seen, or it goes on."""
+    canary_part_ms: int | None = None
+    """What the canary saw of it, where that was a part and says less than the estimate."""
     schema: int = 1
 
     @property
@@ -88,10 +96,49 @@ def told(incident: Incident, story: Story, wall_ms: int) -> Incident:
     if story.refused:
         refused = tuple(RefusedLine(r.member, r.refusal.value, r.text) for r in story.refused)
         grown = replace(grown, refused=refused)
-    if story.outage is not None and grown.outage_ms is None:
-        grown = replace(grown, outage_ms=story.outage.outage_ms, uncertainty_ms=story.outage.uncertainty_ms)
+    if story.outage is not None and _is_better_estimate(story.outage.outage_ms, grown):
+        grown = replace(
+            grown,
+            outage_ms=story.outage.outage_ms,
+            uncertainty_ms=story.outage.uncertainty_ms,
+            outage_by=PROBES,
+            outage_at_least=False,
+            canary_part_ms=grown.outage_ms,
+        )
     if story.final:
         grown = replace(grown, outcome=story.final)
     elif story.name == "serving" and not grown.operation:
         grown = replace(grown, outcome="succeeded")  # nobody asked, so nobody is told an end
     return grown
+
+
+def is_over(incident: Incident) -> bool:
+    return any(step.name == "whole" for step in incident.steps)
+
+
+def measured(incident: Incident, outage: CanaryOutage) -> Incident:
+    """With the outage as the canary saw it; the same incident where a better figure stands there already."""
+    longer = incident.outage_ms is None or outage.outage_ms > incident.outage_ms
+    if incident.outage_by == CANARY:
+        same = outage.outage_ms == incident.outage_ms
+        better = longer or (same and incident.outage_at_least and not outage.at_least)
+    else:  # a part says nothing against an estimate of the whole, unless it is longer
+        better = longer or not outage.at_least
+    if not better:
+        if incident.outage_by == CANARY or outage.outage_ms <= (incident.canary_part_ms or 0):
+            return incident
+        return replace(incident, canary_part_ms=outage.outage_ms)
+    return replace(
+        incident,
+        outage_ms=outage.outage_ms,
+        uncertainty_ms=outage.resolution_ms,
+        outage_by=CANARY,
+        outage_at_least=outage.at_least,
+        canary_part_ms=None,
+    )
+
+
+def _is_better_estimate(outage_ms: int, incident: Incident) -> bool:
+    if incident.outage_ms is None:
+        return True
+    return incident.outage_by == CANARY and incident.outage_at_least and outage_ms > incident.outage_ms

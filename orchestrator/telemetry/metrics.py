@@ -58,10 +58,39 @@ class Metrics:
             "primacy_failovers", "Operations that ended", ["cluster", "outcome"], registry=registry
         )
         self.outage_seconds = Gauge(
-            "primacy_outage_seconds", "Of the newest failover, as measured", ["cluster"], registry=registry
+            "primacy_outage_seconds",
+            "Of the newest failover, by the canary where there is one",
+            ["cluster"],
+            registry=registry,
         )
         self.whole = Gauge(
             "primacy_cluster_whole", "1 while the cluster is whole", ["cluster"], registry=registry
+        )
+
+        self.canary_attempts = Counter(
+            "primacy_canary_attempts",
+            "Connects and writes of the canary",
+            ["cluster", "what", "outcome"],
+            registry=registry,
+        )
+        self.canary_write_seconds = Histogram(
+            "primacy_canary_write_seconds",
+            "An acknowledged write of the canary",
+            ["cluster"],
+            buckets=_FAST,
+            registry=registry,
+        )
+        self.canary_gap_seconds = Gauge(
+            "primacy_canary_gap_seconds",
+            "Since the newest acknowledged write of the canary; only where it runs",
+            ["cluster"],
+            registry=registry,
+        )
+        self.canary_longest_gap_seconds = Gauge(
+            "primacy_canary_longest_gap_seconds",
+            "Longest between two acknowledged writes since this node leads",
+            ["cluster"],
+            registry=registry,
         )
 
     def text(self) -> bytes:

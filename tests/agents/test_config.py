@@ -38,6 +38,21 @@ def test_a_good_file_is_read_and_paths_count_from_its_folder(file: Path) -> None
     assert config.beat_key.hex() not in repr(config)
 
 
+def test_the_canary_is_optional_and_has_a_role_of_its_own(file: Path) -> None:
+    assert load(file).postgres.canary_password_file is None
+    change(file, "port = 15432", 'port = 15432\ncanary_password_file = "canary.password"')
+    assert "there is no file" in "\n".join(mistakes(file))
+    (file.parent / "canary.password").touch(mode=0o600)
+    (file.parent / "canary.password").write_text("c")
+    found = load(file).postgres
+    assert (found.canary_user, found.canary_password_file) == (
+        "primacy_canary",
+        file.parent / "canary.password",
+    )
+    change(file, "port = 15432", 'port = 15432\ncanary_user = "primacy_probe"')
+    assert "canary_user = 'primacy_probe': must be a role of its own" in "\n".join(mistakes(file))
+
+
 def test_all_mistakes_are_told_at_once(file: Path) -> None:
     change(file, 'member = "a"', 'member = "A!"')
     change(file, "port = 15432", 'port = "x"\nprot = 1')

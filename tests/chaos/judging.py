@@ -6,8 +6,12 @@ from dataclasses import dataclass, field
 
 from deploy.bench.hearing import Hearing
 from deploy.lab.witnesses import MULTIHOST, REFERENCE
+from tests.chaos.canary import WITHIN_MS, Said, Seen, apart_ms
 from tests.chaos.scenario import NO_INTERRUPTION_MS, Scenario, Then
 from tests.chaos.words import wrong_words
+
+# Further apart than this it is not the machine: the canary measures something else.
+WRONG_FROM_MS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,12 @@ class Observed:
     failed: str = ""
     """What did not come in time."""
     notes: tuple[str, ...] = ()
+    canary: Said | None = None
+    """What the incidents since say of the outage; None: no incident, or no canary saw it."""
+    witness: Seen | None = None
+    """The reference client's longest gap; None: it had none that ended."""
+    led_throughout: bool = True
+    """By one control node in one term. Else a canary may have come too late for any of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +75,7 @@ def judged(scenario: Scenario, seen: Observed, took_s: float = 0.0, *, timed: bo
         second_writer_count=0 if hearing is None else len(hearing.second_writes),
         whole_after_s=seen.whole_after_s,
         complaints=tuple(_complaints(scenario, seen)),
-        late=tuple(_too_long(scenario, hearing)) if timed and hearing is not None else (),
+        late=(*_too_long(scenario, hearing), *_canary_apart(seen)) if timed and hearing is not None else (),
         observed=seen,
         took_s=took_s,
     )
@@ -80,6 +90,7 @@ def _complaints(scenario: Scenario, seen: Observed) -> list[str]:
         found.append(seen.failed)
     if seen.whole_after_s is None:
         found.append(f"not whole again within {scenario.whole_within_s:.0f} s")
+    found += _canary_wrong(scenario, seen)
     moved = seen.epoch_after != seen.epoch_before
     if scenario.then is Then.STAYS and moved:
         found.append(f"failed over: epoch {seen.epoch_before} to {seen.epoch_after}")
@@ -88,6 +99,26 @@ def _complaints(scenario: Scenario, seen: Observed) -> list[str]:
     if scenario.is_explained:
         found += wrong_words(scenario, seen.history_text, seen.status_text)
     return found
+
+
+def _canary_wrong(scenario: Scenario, seen: Observed) -> list[str]:
+    if seen.canary is None or seen.witness is None:
+        moved = scenario.then is Then.MOVES and seen.epoch_after > seen.epoch_before
+        was_due = moved and seen.witness is not None and seen.led_throughout
+        return ["no incident has the outage as the canary saw it"] if was_due else []
+    is_wrong = apart_ms(seen.canary, seen.witness) > WRONG_FROM_MS
+    return [_both(seen.canary, seen.witness)] if is_wrong else []
+
+
+def _canary_apart(seen: Observed) -> list[str]:
+    if seen.canary is None or seen.witness is None:
+        return []
+    is_apart = WITHIN_MS < apart_ms(seen.canary, seen.witness) <= WRONG_FROM_MS
+    return [f"{_both(seen.canary, seen.witness)}: more than {WITHIN_MS} ms apart"] if is_apart else []
+
+
+def _both(canary: Said, witness: Seen) -> str:
+    return f"the canary saw {canary}, the witness {witness}"
 
 
 def _endless(hearing: Hearing) -> list[str]:

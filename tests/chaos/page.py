@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from tests.chaos.canary import WITHIN_MS
 from tests.chaos.catalogue import CATALOGUE
+from tests.chaos.judging import WRONG_FROM_MS
 from tests.chaos.scenario import MULTIHOST_MORE_MS, NO_INTERRUPTION_MS, Scenario
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "chaos.md"
@@ -38,6 +40,11 @@ From their journals alone come the outages, lost rows, second writers, reads tha
 is as wrong as none. In passing a primary may be suspected, or starting, or a new one may wait for its voters. Where
 nothing is wrong with the primary nothing may be said of it; what is said of the others then (a member is silent, nobody
 leads, the name server does not answer) is compared too, as far as `tests/chaos` names it (`history`, `status`).
+
+**The canary** of Primacy is on, and is no witness: what it wrote into the incident is compared with the reference
+client's journal. That client notices only at the end of a hung connect that another address serves, so its gap has a
+least length too, up to the beginning of its last failed attempt. Further than {WITHIN_MS} ms outside of the two the canary
+is `late`, further than {WRONG_FROM_MS} ms, or where a failover under one leader has no figure of it, `WRONG`.
 
 **Bounds** are for the longest gap of the reference client through DNS. {NO_INTERRUPTION_MS} ms is that client's
 deadline for a write: "none" means that no client had to connect anew. A multi-host string may take

@@ -15,19 +15,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from deploy.bench.verdict import outage_around
 from deploy.lab.fault import now_us
-from deploy.lab.fleet import Fleet, Site
+from deploy.lab.fleet import Cluster, Fleet, Site
 from deploy.lab.lab import Lab, LabFailed
 from deploy.lab.programs import Programs
 from deploy.lab.witnessed import Witnessed
 from deploy.lab.witnesses import Witnesses
+from tests.chaos.canary import Seen, bounds_ms, newest_said
 from tests.chaos.judging import Observed, Row, judged
 from tests.chaos.scenario import Scenario
 from tests.chaos.scene import Scene
 from tests.chaos.table import verdict
 
 FLEET = Fleet(
+    clusters=(Cluster("shop", canary=True),),
     sites=(
         Site("east", ("control1", "shop-a")),
         Site("west", ("control2", "shop-b")),
@@ -180,6 +184,7 @@ def observed(scenario: Scenario, cluster: Witnessed, witnesses: Witnesses, dice:
         hearing = witnesses.hearing(scene.fault_at_us or scene.began_us, scene.frozen_us)
     except LabFailed as error:
         failed = failed or f"the witnesses could not be heard: {error}"
+    incidents, history_text = _history_since(cluster, scene.epoch, wall_ms)
     return Observed(
         epoch_before=scene.epoch,
         epoch_after=cluster.epoch if status is None else int(status["epoch"]),
@@ -187,20 +192,32 @@ def observed(scenario: Scenario, cluster: Witnessed, witnesses: Witnesses, dice:
         primary_after=cluster.primary if status is None else str(status["primary"]),
         hearing=hearing,
         whole_after_s=whole_after_s,
-        history_text=_history_since(cluster, scene.epoch, wall_ms),
+        history_text=history_text,
         status_text="\n".join([_statuses_since(cluster, scene.began_us), *scene.answers]),
         failed=failed,
         notes=tuple(scene.notes),
+        canary=newest_said(incidents, scene.epoch),
+        witness=_witness(witnesses, scene.fault_at_us or scene.began_us),
+        led_throughout=status is not None and int(status["term"]) == scene.term,
     )
 
 
-def _history_since(cluster: Witnessed, epoch: int, wall_ms: int) -> str:
-    """The incidents of later epochs, and what was added to that of the epoch before."""
+def _witness(witnesses: Witnesses, fault_at_us: int) -> Seen | None:
+    journal = witnesses.journal()
+    try:
+        return bounds_ms(journal, outage_around(journal, fault_at_us))
+    except ValueError:
+        return None
+
+
+def _history_since(cluster: Witnessed, epoch: int, wall_ms: int) -> tuple[list[dict[str, Any]], str]:
+    """The incidents of later epochs, and what was added to that of the epoch before; as they are and in words."""
     done = cluster.lab.primacy("history", cluster.cluster, "--limit", "20", "--json")
     if done.returncode != 0:
-        return f"primacy history failed: {done.stderr.strip()}"
+        return [], f"primacy history failed: {done.stderr.strip()}"
     lines = []
-    for incident in json.loads(done.stdout):
+    incidents: list[dict[str, Any]] = json.loads(done.stdout)
+    for incident in incidents:
         if incident["epoch"] < epoch:
             continue
         if incident["epoch"] > epoch:
@@ -210,7 +227,7 @@ def _history_since(cluster: Witnessed, epoch: int, wall_ms: int) -> str:
                 lines.append(f"{step['wall_ms'] - wall_ms:+} ms {step['name']}: {step['text']}")
         for refused in incident["refused"] if incident["epoch"] > epoch else ():
             lines.append(f"not chosen {refused['member']}: {refused['reason']}: {refused['text']}")
-    return "\n".join(lines)
+    return incidents, "\n".join(lines)
 
 
 def _statuses_since(cluster: Witnessed, at_us: int) -> str:
@@ -239,4 +256,6 @@ def line_of(row: Row) -> str:
     said = ": ".join(filter(None, (verdict(row), "; ".join((*row.complaints, *row.late)))))
     where = f"  (evidence: {row.evidence})" if row.evidence else ""
     outages = f"DNS {ms(row.outage_dns_ms)}, multi-host {ms(row.outage_multihost_ms)}"
+    if row.observed.canary is not None:
+        outages += f", canary {row.observed.canary}"
     return f"   {outages}; {row.took_s:.0f} s, load {row.load_average}; {said}{where}"

@@ -27,6 +27,7 @@ def mistakes_in(tmp_path: Path, old: str, new: str) -> list[str]:
 def test_the_example_is_read_whole() -> None:
     spec = read(EXAMPLE)
     assert (spec.name, spec.zone, spec.k) == ("shop", "db.example.", 1)
+    assert not spec.canary
     assert [m.name for m in spec.members] == ["a", "b", "c"]
     assert spec.members[2].addresses == ("10.77.3.3",)
 
@@ -45,7 +46,7 @@ def test_an_address_may_be_a_list(tmp_path: Path) -> None:
         pytest.param(
             "port = 5432",
             "prot = 5432",
-            "14: member a: prot = 5432: is not a known key; did you mean 'port'?",
+            "15: member a: prot = 5432: is not a known key; did you mean 'port'?",
             id="key",
         ),
         pytest.param('host = "db1"', "", "member a: host: is missing; add a line such as", id="missing"),
@@ -58,6 +59,9 @@ def test_an_address_may_be_a_list(tmp_path: Path) -> None:
         pytest.param('"quorum"', '"async"', "5: durability: 'async' is not built yet", id="async"),
         pytest.param('host = "db2"', 'host = "db1"', "give each a host of its own", id="host"),
         pytest.param("port = 5432", "port = 70000", "port: 70000 must lie between", id="port"),
+        pytest.param(
+            "canary = false", "canary = 1", "9: canary = 1: must be true or false, such as true", id="canary"
+        ),
         pytest.param("[[member]]", "[member]", "TOML", id="table_and_array"),
         pytest.param(
             "nofailover = false", 'nofailover = "no"', 'nofailover = "no": must be true or false', id="truth"

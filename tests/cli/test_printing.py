@@ -11,7 +11,7 @@ import pytest
 from common.codec import decode, encode
 from common.ids import ClusterName, MemberName
 from orchestrator.cli import words
-from orchestrator.core.status import CandidateLine, ClusterStatus, ReasonLine
+from orchestrator.core.status import CanaryLine, CandidateLine, ClusterStatus, ReasonLine
 from orchestrator.telemetry.incident import Incident, RefusedLine, Step
 from protos import operator_pb2 as pb
 from tests.cli.conftest import Primacy
@@ -221,6 +221,52 @@ def test_history_tells_each_step_what_it_cost_and_who_was_not_chosen(primacy: Pr
     ):
         assert fact in seen
     assert max(len(line) for line in result.stdout.splitlines()) <= 80
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"outage_by": "canary"}, "outage 335 ms ± 20 ms (seen by the canary)"),
+        (
+            {"outage_by": "canary", "outage_at_least": True},
+            "outage at least 335 ms ± 20 ms (seen by the canary)",
+        ),
+        ({"outage_by": "probes"}, "outage 335 ms ± 20 ms (estimated: no canary saw it)"),
+        (
+            {"outage_by": "probes", "canary_part_ms": 120},
+            "outage 335 ms ± 20 ms (estimated; the canary saw at least 120 ms)",
+        ),
+        ({}, "outage 335 ms ± 20 ms data lost"),
+    ],
+)
+def test_history_says_who_saw_the_outage_and_whether_all_of_it(
+    primacy: Primacy, node: Node, more: dict[str, Any], said: str
+) -> None:
+    node.says("History", history_reply(replace(INCIDENT, **more)))
+    result = primacy([node], "history", "shop")
+    assert said in one_space(result.stdout)
+    assert max(len(line) for line in result.stdout.splitlines()) <= 80
+    document = json.loads(primacy([node], "history", "shop", "--json").stdout)
+    assert document[0]["outage_by"] == more.get("outage_by", "")
+
+
+@pytest.mark.parametrize(
+    ("canary", "said"),
+    [
+        (
+            CanaryLine("writing", 12, 1_250, 90_000, ""),
+            "canary writing, acknowledged 12 ms ago longest gap 1.25 s, 1 min 30 s ago",
+        ),
+        (
+            CanaryLine("waiting", None, None, None, "10.77.3.1:5432 lets nobody in"),
+            "canary waiting: 10.77.3.1:5432 lets nobody in",
+        ),
+    ],
+)
+def test_a_status_says_how_the_canary_is(primacy: Primacy, node: Node, canary: CanaryLine, said: str) -> None:
+    node.says("Status", status_reply(cluster(canary=canary)))
+    assert said in one_space(primacy([node], "status", "shop").stdout)
+    assert "canary" in json.loads(primacy([node], "status", "shop", "--json").stdout)
 
 
 def test_history_as_json_is_one_list_newest_first(primacy: Primacy, node: Node) -> None:

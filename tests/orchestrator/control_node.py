@@ -68,7 +68,11 @@ class Fleet:
         (home / "data").mkdir()
         (home / "ca.crt").write_bytes(self.authority.certificate_pem)
         certificate, key = self.certificate(f"control:{node}").write(home, "node")
-        for file, content in (("beat.secret", SECRET.hex()), ("probe.password", "secret")):
+        for file, content in (
+            ("beat.secret", SECRET.hex()),
+            ("probe.password", "secret"),
+            ("canary.password", "c"),
+        ):
             (home / file).touch(mode=0o600)
             (home / file).write_text(content)
         (beat_port,) = free_ports(1, socket.SOCK_DGRAM)
@@ -93,6 +97,8 @@ class Fleet:
             endpoints = ["{self.etcd}"]
             [probe]
             password_file = "probe.password"
+            [canary]
+            password_file = "canary.password"
             """
         )
         return configuration.read(home / "orchestrator.toml")

@@ -8,6 +8,7 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc.aio
@@ -17,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from common.codec import decode
 from common.datagram import AckFrame, member_key, open_frame
 from orchestrator.app import App
-from orchestrator.core.status import ClusterStatus
+from orchestrator.core.status import CanaryLine, ClusterStatus
 from protos import operator_pb2 as pb
 from protos import operator_pb2_grpc
 from tests.adapters.etcd.scratch_etcd import EtcdMember, etcd_binary, scratch_cluster
@@ -96,6 +97,27 @@ async def test_one_leads_all_hear_and_a_stopping_leader_hands_over(fleet: Fleet)
             reply = await stub.Status(pb.StatusRequest(cluster="shop"), timeout=WITHIN_S)
             status = decode(reply.json, ClusterStatus)
             assert (status.leader, len(status.members)) == (other.config.name, 3)
+
+
+async def test_the_leader_runs_a_canary_and_says_why_it_does_not_write(fleet: Fleet) -> None:
+    async with fleet.node("control1") as one:
+        await until(lambda: one.leads)
+        assert (await fleet.apply(one, replace(spec_of(), canary=True))).changed
+        await until(lambda: one.loop.cases)
+        async with fleet.channel(one) as channel:
+            stub = operator_pb2_grpc.OperatorStub(channel)  # type: ignore[no-untyped-call,unused-ignore]
+            line: CanaryLine | None = None
+            async with asyncio.timeout(WITHIN_S):
+                while line is None or "name server" not in line.text:
+                    reply = await stub.Status(pb.StatusRequest(cluster="shop"), timeout=WITHIN_S)
+                    line = decode(reply.json, ClusterStatus).canary
+                    await asyncio.sleep(0.05)
+        assert (line.state, line.acknowledged_age_ms) == ("waiting", None)
+        assert (
+            'primacy_canary_attempts_total{cluster="shop",outcome="failed",what="connect"}'
+            in (await get(one, "/metrics"))[1]
+        )
+        assert one.leads
 
 
 async def test_without_etcd_a_node_stops_leading_and_goes_on_listening(

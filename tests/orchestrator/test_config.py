@@ -26,6 +26,7 @@ def example(tmp_path: Path) -> Path:
     for name, content in (
         ("beat.secret", SECRET.hex()),
         ("probe.password", "x"),
+        ("canary.password", "hush-hush"),
         ("tsig.key", "c2VjcmV0" * 6),
     ):
         (tmp_path / name).touch(mode=0o600)
@@ -37,6 +38,7 @@ def example(tmp_path: Path) -> Path:
         ("/etc/primacy/tls/ca.crt", tmp_path / "ca.crt"),
         ("/etc/primacy/beat.secret", tmp_path / "beat.secret"),
         ("/etc/primacy/probe.password", tmp_path / "probe.password"),
+        ("/etc/primacy/canary.password", tmp_path / "canary.password"),
         ("/etc/primacy/tsig.key", tmp_path / "tsig.key"),
         ("/var/lib/primacy/orchestrator", tmp_path / "data"),
     ):
@@ -66,6 +68,20 @@ def test_no_secret_is_shown(example: Path) -> None:
     assert repr(SECRET) not in shown
     assert "c2VjcmV0" not in shown
     assert "PRIVATE KEY" not in shown
+    assert "hush-hush" not in shown
+
+
+def test_a_control_node_without_a_canary_needs_no_password_for_one(example: Path) -> None:
+    config = configuration.read(example)
+    assert config.canary is not None
+    assert (config.canary.user, config.canary.password) == ("primacy_canary", "hush-hush")
+    text = example.read_text()
+    example.write_text(re.sub(r"(?m)^\[canary\](.*\n){3}", "", text))
+    assert configuration.read(example).canary is None
+    example.write_text(text.replace(str(example.parent / "canary.password"), "nowhere"))
+    (told,) = mistakes(example)
+    assert "canary.password_file" in told
+    assert "there is no file" in told
 
 
 def test_every_mistake_is_told_at_once_with_file_key_value_and_remedy(example: Path) -> None:

@@ -267,6 +267,14 @@ async def test_every_mistake_of_a_specification_is_told_at_once_and_nothing_is_s
         assert one.specs.stored == {}
 
 
+async def test_a_canary_is_refused_where_the_fleet_has_no_credentials_for_one() -> None:
+    async with node() as one, one.person() as alice:
+        request = pb.ApplyRequest(spec_json=encode(replace(spec_of(), canary=True)))
+        with pytest.raises(grpc.aio.AioRpcError, match="canary: True, but control1 has no credentials"):
+            await alice.Apply(request, timeout=WITHIN_S)
+        assert one.specs.stored == {}
+
+
 async def test_two_people_who_apply_at_once_do_not_overwrite_each_other() -> None:
     async with node() as one, one.person() as alice:
         one.specs.interferes = True

@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from common.codec import decode
 from orchestrator.core.effects import OutageMeasured, Story
+from orchestrator.core.outages import CanaryOutage
 from orchestrator.core.reasons import Refusal, Refused
 from orchestrator.ports import Shelf
 from orchestrator.shell.operations import Operations
@@ -106,3 +109,84 @@ async def test_an_epoch_in_which_much_happens_keeps_how_it_began_and_what_is_new
     assert told.left_out_count == 30
     assert (told.steps[0].text, told.steps[-1].text) == ("number 0", f"number {STEPS_MAX + 29}")
     assert [step.text for step in told.steps].count("number 20") == 1
+
+
+def seen(outage_ms: int, *, at_least: bool = False, epoch: int = 7) -> CanaryOutage:
+    return CanaryOutage(epoch, outage_ms, 20, at_least)
+
+
+ESTIMATE = Story(7, "serving", "b serves", outage=OutageMeasured(1_130, 500))
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "expected"),
+    [
+        pytest.param((ESTIMATE,), seen(900), (900, 20, "canary", False), id="the_canary_s_instead_of_it"),
+        pytest.param((), seen(900), (900, 20, "canary", False), id="without_an_estimate"),
+        pytest.param((ESTIMATE,), None, (1_130, 500, "probes", False), id="no_canary"),
+        pytest.param((ESTIMATE,), seen(900, at_least=True), (1_130, 500, "probes", False), id="a_part_only"),
+        pytest.param(
+            (ESTIMATE,), seen(1_900, at_least=True), (1_900, 20, "canary", True), id="a_part_that_is_longer"
+        ),
+        pytest.param(
+            (seen(900, at_least=True),), seen(950), (950, 20, "canary", False), id="all_of_it_after_a_part"
+        ),
+        pytest.param((seen(950),), seen(900), (950, 20, "canary", False), id="a_shorter_one_later"),
+        pytest.param(
+            (seen(950), ESTIMATE), None, (950, 20, "canary", False), id="an_estimate_that_comes_later"
+        ),
+        pytest.param(
+            (seen(50, at_least=True), ESTIMATE), None, (1_130, 500, "probes", False), id="of_a_small_part"
+        ),
+    ],
+)
+async def test_the_best_figure_of_the_outage_stands_in_the_incident(
+    first: tuple[Story | CanaryOutage, ...],
+    then: CanaryOutage | None,
+    expected: tuple[int, int, str, bool],
+) -> None:
+    history, clock = MemoryHistory(), HandClock()
+    async with leader(history, clock) as stories:
+        stories.tell(SHOP, Story(7, "sealing", "PrimaryCrashed"))
+        for one in (*first, *(() if then is None else (then,))):
+            if isinstance(one, Story):
+                stories.tell(SHOP, one)
+            else:
+                stories.measured(SHOP, one)
+    told = incident(history, 7)
+    assert (told.outage_ms, told.uncertainty_ms, told.outage_by, told.outage_at_least) == expected
+    parts = [one for one in (*first, then) if isinstance(one, CanaryOutage) and one.at_least]
+    hidden = parts and expected[2] == "probes"
+    assert told.canary_part_ms == (parts[0].outage_ms if hidden else None)
+
+
+async def test_an_incident_that_was_over_before_this_leader_came_is_left_alone() -> None:
+    history, clock = MemoryHistory(), HandClock()
+    async with leader(history, clock) as first:
+        for name in ("sealing", "serving", "whole"):
+            first.tell(SHOP, Story(7, name, "as it was"))
+    before = history.notes[Shelf.INCIDENTS, f"{7:012d}"]
+    async with leader(history, clock) as second:
+        second.measured(SHOP, seen(5_000, at_least=True))
+        second.tell(SHOP, Story(7, "whole", "said again"))
+        second.measured(SHOP, seen(5_000, at_least=True))
+    assert history.notes[Shelf.INCIDENTS, f"{7:012d}"] == before
+
+
+async def test_an_outage_without_an_incident_makes_none() -> None:
+    history, clock = MemoryHistory(), HandClock()
+    async with leader(history, clock) as stories:
+        stories.measured(SHOP, seen(900))
+    assert not history.notes
+
+
+async def test_an_older_epoch_s_outage_goes_to_its_own_incident() -> None:
+    history, clock = MemoryHistory(), HandClock()
+    async with leader(history, clock) as stories:
+        stories.tell(SHOP, Story(7, "sealing", "PrimaryCrashed"))
+        stories.tell(SHOP, Story(8, "candidate given up", "b is given up"))
+        stories.measured(SHOP, seen(3_000, epoch=7))
+        stories.measured(SHOP, seen(3_000, epoch=8))
+        stories.tell(SHOP, Story(8, "serving", "c serves"))
+    assert (incident(history, 7).outage_ms, incident(history, 8).outage_ms) == (3_000, 3_000)
+    assert [step.name for step in incident(history, 8).steps] == ["candidate given up", "serving"]
