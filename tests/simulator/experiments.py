@@ -149,8 +149,7 @@ def switchover_is_clean(s: Scene) -> None:
     """R1, "Switchover": the one meant takes over, and the old primary follows it as it is."""
     if not is_quiet(s):
         return
-    fleet, now, before = s.fleet, anew(s), s.fleet.record()
-    assert before is not None
+    fleet, now, before = s.fleet, anew(s), s.fleet.record() or _no_record()
     meant, damaged = fleet.spec.member(MemberName(now.one)), fleet.postgres[now.one].damaged_from is not None
     if meant is None or meant.nofailover or damaged:  # by another fault (seeds 840000300, 920002410)
         return
