@@ -176,8 +176,8 @@ class Faults:
         return restarted
 
     def out_of_action(self) -> frozenset[str]:
-        """Hosts that can't do their part now: lost, frozen in part or whole, cut off in part or whole, or with a
-        disk that stands still."""
+        """Hosts that can't do their part now: lost, frozen in part or whole, cut off from somebody, or with a disk
+        that stands still."""
         return frozenset(self._lost | self._frozen | self.links.cut_hosts() | self.disks.stalled)
 
     @property

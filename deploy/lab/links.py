@@ -86,10 +86,16 @@ class Links:
             self.heal(name)
 
     def cut_hosts(self) -> frozenset[str]:
-        """Whose link is down, or some of whose packets are filtered. (One that is slow is not among them.)"""
-        sites = {host.site for host in self._plan.hosts if host.site in self._drops}
+        """Whose link is down, or who can't be reached by TCP from somewhere. One that is slow, that loses some
+        packets or UDP alone, is not among them: it does its part."""
+        cut = {
+            name
+            for name, drops in self._drops.items()
+            if any(drop.percent == 100 and drop.carried is not Carried.UDP for drop in drops)
+        }
+        sites = {host.site for host in self._plan.hosts if host.site in cut}
         below = {host.name for site in sites for host in self._plan.site(site)}
-        return frozenset(self._down | below | (set(self._drops) - sites))
+        return frozenset(self._down | below | (cut - sites))
 
     def forget(self, name: str) -> None:
         """The host has a new network: its link is up and has no delay; filters stand on the switch and stay."""

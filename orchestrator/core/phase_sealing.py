@@ -138,7 +138,8 @@ def _note(noted: Record, record: Record, because: tuple[Because, ...], waited_ms
         return Move(because, again_after_ms=_NOTE_AFTER_MS - waited_ms)
     new = sorted(set(dict(noted.seals)) - set(dict(record.seals)))
     text = ", ".join(f"{name} at {noted.seal_of(name).position}" for name in new)  # type: ignore[union-attr]
-    story = Story(record.epoch, "sealed", f"sealed: {text}", _operation(record))
+    awaited = "".join(f"; {b.text}" for b in because if b.reason is Reason.SEALS_AWAITED)
+    story = Story(record.epoch, "sealed", f"sealed: {text}{awaited}", _operation(record))
     return Move((Because(Reason.SEAL_NOTED, None, text), *because), noted, (story,))
 
 

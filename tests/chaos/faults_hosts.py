@@ -234,7 +234,7 @@ SCENARIOS = (
         None,
         _primary_and_standby_lost,
         diagnosed=(Diagnosis.HOST_LOST,),
-        history=("no failover: PrimaryHostLost: .*missing: ",),
+        history=("(no failover|sealed): .*missing: ",),
         status=(
             "seals_out_of_reach|seals_awaited",
             SILENT,

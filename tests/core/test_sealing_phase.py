@@ -11,6 +11,7 @@ from common.ids import MemberName
 from common.lsn import Lsn
 from common.timebase import before_ms
 from orchestrator.core.decide import decide
+from orchestrator.core.effects import Story
 from orchestrator.core.move import Move
 from orchestrator.core.priors import on_leaving
 from orchestrator.core.reasons import Reason, Refusal
@@ -48,6 +49,10 @@ def test_a_seal_that_changes_nothing_yet_is_noted_after_a_while() -> None:
     assert _reasons(late) == [Reason.SEAL_NOTED, Reason.SEALS_AWAITED]
     assert late.record is not None
     assert [name for name, _ in late.record.seals] == ["b"]
+    [story] = [effect for effect in late.effects if isinstance(effect, Story)]
+    assert story.text.startswith("sealed: b at 3@0/3E8; missing: 1 of c.1, or a.1"), (
+        "and the history says for whom"
+    )
 
 
 def test_with_enough_seals_a_member_that_answers_is_awaited_a_moment_longer() -> None:

@@ -95,9 +95,9 @@ class SharedScene(Scene):
             left_s = ends_at_s - time.monotonic()
             try:
                 return wait(max(0.0, min(SLICE_S, left_s)))
-            except LabFailed:
+            except LabFailed as failed:
                 if left_s <= SLICE_S:
-                    raise
+                    raise LabFailed(f"waited {within_s:.0f} s, in slices: {failed}") from failed
             self._gate.pause(0)
 
 
