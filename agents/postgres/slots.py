@@ -11,7 +11,7 @@ _LIST = """
 select slot_name, active, coalesce(wal_status, '') from pg_replication_slots where slot_type = 'physical'
 """
 _DROP = "select pg_drop_replication_slot(%s)"
-_MAKE = "select pg_create_physical_replication_slot(name, false) from unnest(%s::text[]) as name"
+_MAKE = "select pg_create_physical_replication_slot(%s, false)"
 
 
 async def make_slots(server: Server, wanted: tuple[str, ...], epoch: int) -> None:
@@ -28,8 +28,11 @@ async def make_slots(server: Server, wanted: tuple[str, ...], epoch: int) -> Non
         await session.run(_DROP, (name,), within_ms=within_ms)
     there = {name for name, _, _ in rows} - set(lost)
     missing = [name for name in wanted if name not in there]
+    for (
+        name
+    ) in missing:  # in order, and each by itself: it can be used while the next one is being made durable
+        await session.run(_MAKE, (name,), within_ms=within_ms)
     if missing:
-        await session.run(_MAKE, (missing,), within_ms=within_ms)
         return
     arrived = {name for name, active, _ in rows if active}
     awaited = {known[0] for name in wanted if name not in arrived and (known := parse_slot_name(name))}

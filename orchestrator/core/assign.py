@@ -59,12 +59,11 @@ def _order(record: Record, member: MemberRecord) -> AnyOrder | None:
 
 
 def _slots(record: Record, primary: MemberRecord) -> tuple[str, ...]:
-    """For all members, of the epoch (R5, R12)."""
-    return tuple(
-        slot_name(m.name, m.number, record.epoch)
-        for m in record.members
-        if m.number and m.name != primary.name
-    )
+    """For all members, of the epoch (R5, R12); those first for whom commits wait."""
+    voters = {voter.member for rule in record.rules for voter in rule.voters}
+    others = [m for m in record.members if m.number and m.name != primary.name]
+    others.sort(key=lambda m: m.name not in voters)
+    return tuple(slot_name(m.name, m.number, record.epoch) for m in others)
 
 
 def _promote(record: Record) -> Promote:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from typing import Any
 
@@ -31,6 +32,9 @@ from tests.adapters.postgres.kit import SOLO, Home, Member, eventually
 pytestmark = pytest.mark.real
 
 RULE = 'ANY 1 ("b.1@1")'
+WITNESS = (
+    "select pid from pg_stat_activity where query like 'select pg_logical_emit_message%' and state = 'idle'"
+)
 SYNC_WAITERS = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'"
 
 
@@ -235,6 +239,14 @@ async def test_a_terminated_probe_counts_for_nothing_and_the_next_one_is_a_new_c
         assert outcome.state is WriteState.NONE
         assert outcome.error
         assert (await a.instance.probe_commit(RULE, 300)).state is WriteState.WAITING
+
+
+async def test_a_session_that_answers_late_does_not_make_a_waiting_commit_a_stalled_one(home: Home) -> None:
+    async with home.member("a") as a:
+        await a.serve(RULE)
+        assert (await a.instance.probe_commit(RULE, 300)).state is WriteState.WAITING
+        os.kill(a.ask(WITNESS), signal.SIGSTOP)
+        assert (await a.instance.probe_commit(RULE, 20)).state is WriteState.WAITING
 
 
 @pytest.mark.covers("T39")
