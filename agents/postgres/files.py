@@ -89,10 +89,11 @@ class DurableFile:
         return read_text(self.path)
 
 
-def write_all(contents: Sequence[tuple[DurableFile, str]]) -> None:
+def write_all(contents: Sequence[tuple[DurableFile, str]], *, lasting: bool = True) -> None:
     """Put in place in this order; all durable at the end, by one fsync of their folder, which must be the same.
 
-    The contents are synced side by side: the disk's journal takes them in one go.
+    The contents are synced side by side: the disk's journal takes them in one go. Not `lasting`: after a power cut
+    each file may be the one before again, whole; and it is written anew the next time.
     """
     wanted = [(file, text.encode()) for file, text in contents]
     new = [(file, data) for file, data in wanted if not file.lies_there(data)]
@@ -105,6 +106,8 @@ def write_all(contents: Sequence[tuple[DurableFile, str]]) -> None:
             temporaries = list(side_by_side.map(lambda pair: pair[0].write_beside(pair[1]), new))
     for (file, _), temporary in zip(new, temporaries, strict=True):
         temporary.rename(file.path)
+    if not lasting:
+        return
     sync_directory(new[0][0].path.parent)
     for file, data in new:
         file.durable = data

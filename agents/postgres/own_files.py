@@ -37,18 +37,20 @@ class OwnFiles:
         """Answers the managed names that were found in postgresql.auto.conf, and removed."""
         if closed is None:
             closed = not self.open
-        # The service file first: without a stream it withdraws the address from every later receiver (R1).
+        # The service file first: without a stream it withdraws the address from every later receiver (R1). What was
+        # withdrawn must not come back; what is granted may be lost, and is granted again.
         write_all(
             [
                 (self._service, service_text(self._config, stream)),
                 (self._settings, settings_text(self._config, self._major, rule, stream)),
                 (self._hba, hba_text(self._config, closed=closed)),
-            ]
+            ],
+            lasting=stream is None,
         )
         return purge_auto_conf(self._config.data_directory, self._config.run_as)
 
     def set_door(self, *, closed: bool) -> None:
-        self._hba.write(hba_text(self._config, closed=closed))
+        write_all([(self._hba, hba_text(self._config, closed=closed))], lasting=closed)
 
     @property
     def open(self) -> bool:

@@ -13,6 +13,7 @@ from agents.postgres import histories
 from agents.postgres.config import InstanceConfig
 from agents.postgres.hba import hba_text, lets_clients_in
 from agents.postgres.histories import plant, real_history, trailing_placeholders
+from agents.postgres.own_files import OwnFiles
 from agents.postgres.processes import Child
 from agents.postgres.roles import fits, verifier
 from agents.postgres.service_file import read_address, service_text
@@ -77,6 +78,29 @@ def test_without_a_stream_the_address_is_nowhere(tmp_path: Path) -> None:
     assert "[e7]\nhost=10.0.0.1\nport=5432\n" in service_text(config(tmp_path), STREAM)
     assert "[" not in service_text(config(tmp_path), None)
     assert "10.0.0.1" not in settings_text(config(tmp_path), 15, FENCE, STREAM)
+
+
+@pytest.mark.covers("R1")
+def test_what_is_withdrawn_lasts_and_what_is_granted_is_granted_again(tmp_path: Path) -> None:
+    """A grant costs no fsync of the folder: it may be lost in a power cut, so it is never taken for what lies there."""
+    (tmp_path / "data").mkdir()
+    mine = config(tmp_path)
+    files = OwnFiles(mine, 15)
+
+    def is_written_anew(stream: Stream | None, *, closed: bool) -> bool:
+        files.write(FENCE, stream, closed=closed)
+        before = mine.service_file.stat().st_ino, mine.settings_file.stat().st_ino
+        files.write(FENCE, stream, closed=closed)
+        return (mine.service_file.stat().st_ino, mine.settings_file.stat().st_ino) != before
+
+    assert not is_written_anew(None, closed=True)
+    assert is_written_anew(STREAM, closed=False)
+    assert not is_written_anew(None, closed=True)
+    files.set_door(closed=False)
+    opened = mine.hba_file.stat().st_ino
+    files.set_door(closed=False)
+    assert mine.hba_file.stat().st_ino != opened
+    assert files.open
 
 
 def test_closed_leaves_the_operator_s_lines_out(tmp_path: Path) -> None:
