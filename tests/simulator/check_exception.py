@@ -56,7 +56,8 @@ def _believed(fleet: Fleet, record: Record) -> dict[Incarnation, At]:
     known = reachable(fleet, record)
     if record.phase is Phase.STABLE and record.primary is not None:
         member, server = record.the(record.primary), fleet.postgres[record.primary]
-        if server.damaged_from is not None:
+        same = fleet.agents[member.name].state.incarnation == member.incarnation  # or else seed 920005687
+        if server.damaged_from is not None and same:
             known[str(member.name), member.number] = (server.timeline, server.flushed_end)
     return known
 
