@@ -86,6 +86,16 @@ class Faults:
         processes.send(pids, what)
         return Fault(f"{role.value} got {what.name}", name, at_us)
 
+    def kill_together(self, name: str, *roles: Role) -> Fault:
+        """The oldest process of each kind, at once: found one after the other, the first to die would make the second
+        one something else (an agent whose guard is gone becomes the guard)."""
+        found = [self.pids_in(name, role)[:1] for role in roles]
+        if not all(found):
+            raise ProcessLookupError(f"not all of {', '.join(role.value for role in roles)} run on {name}")
+        at_us = now_us()
+        processes.send((pid for pids in found for pid in pids), signal.SIGKILL)
+        return Fault(f"{' and '.join(role.value for role in roles)} got SIGKILL", name, at_us)
+
     def signal_daemon(self, daemon: str, what: signal.Signals) -> Fault:
         """SIGKILL, SIGSTOP, SIGCONT, SIGTERM, ... to one daemon, such as `control1/orchestrator`."""
         pid = self._supervisor.pid(daemon)

@@ -35,8 +35,7 @@ def _guard_frozen(scene: Scene) -> None:
 
 
 def _both_killed(scene: Scene) -> None:
-    scene.kill(scene.primary_host, Role.GUARD)
-    scene.kill(scene.primary_host, Role.AGENT)
+    scene.did(scene.faults.kill_together(scene.primary_host, Role.GUARD, Role.AGENT))
     scene.hold(COMES_BACK_S)
 
 
