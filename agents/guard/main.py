@@ -7,9 +7,11 @@ import ctypes
 import os
 import sys
 from importlib import metadata
+from pathlib import Path
 
 from agents.guard.channel import Report, decode_report
 from agents.guard.guard import EXIT_BAD_CONFIG, Guard
+from agents.guard.turn import wait_for_turn
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -36,6 +38,8 @@ def main() -> None:
             "primacy-guard: runs as the user that owns PostgreSQL's data directory, never as root\n"
         )
         sys.exit(EXIT_BAD_CONFIG)
+    if not options.adopt:
+        wait_for_turn(Path(options.config))
     become_subreaper()
     sys.exit(Guard(agent, _adopted(options.adopt)).run())
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from agents.guard.killing import processes_of, stop
+from agents.guard.turn import running_agent, wait_for_turn
 from tests.agents.standin import GUARD, eventually
 
 ROOT = Path(__file__).parents[2]
@@ -180,3 +182,25 @@ def test_a_hung_guard_is_replaced_by_its_agent(host: Host) -> None:
     successor, agent = host.agents()
     assert Path(f"/proc/{agent}/stat").read_text().split()[3] == str(successor)
     assert host.postgres_runs()
+
+
+def test_a_second_guard_waits_for_the_agent_that_runs_already(tmp_path: Path) -> None:
+    """Its own would find the state directory in use, and end, again and again."""
+    config = tmp_path / "agent.toml"
+    config.write_text(f'state_directory = "{tmp_path}"\n')
+    assert running_agent(tmp_path) == 0
+    agent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "-m", "agents.main"])
+    try:
+        (tmp_path / "agent.lock").write_text(f"{agent.pid}\n")
+        eventually(lambda: running_agent(tmp_path) == agent.pid)
+        waiting = threading.Thread(target=wait_for_turn, args=(config,))
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive()
+    finally:
+        agent.kill()
+        agent.wait()
+    waiting.join(5.0)
+    assert not waiting.is_alive()
+    (tmp_path / "agent.lock").write_text(f"{os.getpid()}\n")  # of somebody else by now
+    assert running_agent(tmp_path) == 0
