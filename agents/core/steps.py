@@ -157,7 +157,8 @@ class StopOutcome(msgspec.Struct, frozen=True):
 
 class EndReceivers(Step, frozen=True):
     """→ None. SIGTERM to every walreceiver and slotsync worker, from the kernel's list of the
-    postmaster's children, until none and no untitled child is left (R1 3)."""
+    postmaster's children, until none is left and no untitled child that was forked
+    before the service file was written (R1 3)."""
 
 
 class EndClients(Step, frozen=True):

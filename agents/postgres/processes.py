@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ class Child:
     pid: int
     title: str
     """What comes after `postgres: ` and the cluster's name; empty while it has not taken one."""
+    started_ticks: int = 0
+    """When it was forked, in the kernel's ticks since boot (proc(5), `starttime`); 0 when it was gone already."""
 
     @property
     def is_receiver(self) -> bool:
@@ -76,6 +79,19 @@ def cpu_ticks(pid: int) -> int:
     return int(fields[11]) + int(fields[12])
 
 
+def started_ticks(pid: int) -> int:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except _GONE:
+        return 0
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def ticks_now() -> int:
+    """Comparable with `started_ticks`, also inside a time namespace."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+
+
 def full_title(pid: int) -> str:
     try:
         return (
@@ -100,7 +116,7 @@ def children(postmaster_pid: int, cluster_name: str) -> list[Child]:
             continue
         prefix, _, title = text.partition("postgres: ")
         title = "" if prefix else title.removeprefix(f"{cluster_name}: ")
-        found.append(Child(pid, title))
+        found.append(Child(pid, title, started_ticks(pid) if not title else 0))
     return found
 
 

@@ -13,7 +13,7 @@ import signal
 from contextlib import suppress
 
 from agents.core.steps import StepFailed
-from agents.postgres.processes import children, is_stopped
+from agents.postgres.processes import Child, children, is_stopped, ticks_now
 from agents.postgres.server import Server
 from common.timebase import elapsed_ms
 
@@ -25,17 +25,24 @@ _KILL_AFTER_MS = 1_000
 _GIVE_UP_MS = 3_000
 
 
+def may_receive(child: Child, withdrawn_ticks: int) -> bool:
+    """A child without a title was just forked, and may be a receiver that read the old service file; but not one that
+    was forked after the address was withdrawn. (Where clients connect all the time there always is one.)"""
+    if child.title:
+        return child.is_receiver
+    return child.started_ticks <= withdrawn_ticks
+
+
 async def end_receivers(server: Server) -> None:
     postmaster = await server.find()
     if postmaster is None:
         return
-    begun_at = server.clock.now()
+    begun_at, begun_ticks = server.clock.now(), ticks_now()
     told_ms: dict[int, int] = {}
     clean_looks = 0
     while postmaster.alive:
-        # A child without a title was just forked, and may be a receiver that read the old service file.
         found = children(postmaster.pid, server.config.title)
-        left = [child for child in found if child.is_receiver or not child.title]
+        left = [child for child in found if may_receive(child, begun_ticks)]
         clean_looks = 0 if left else clean_looks + 1
         if clean_looks == _CLEAN_LOOKS:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from agents.postgres.config import InstanceConfig
 from agents.postgres.hba import hba_text, lets_clients_in
 from agents.postgres.histories import plant, real_history, trailing_placeholders
 from agents.postgres.own_files import OwnFiles
-from agents.postgres.processes import Child
+from agents.postgres.processes import Child, started_ticks, ticks_now
+from agents.postgres.receivers import may_receive
 from agents.postgres.roles import fits, verifier
 from agents.postgres.service_file import read_address, service_text
 from agents.postgres.settings import (
@@ -182,3 +184,23 @@ def test_a_verifier_fits_its_password_alone() -> None:
 )
 def test_receivers_are_known_by_their_titles(title: str, receives: bool) -> None:
     assert Child(1, title).is_receiver is receives
+
+
+@pytest.mark.covers("R1")
+def test_a_child_that_was_forked_after_the_address_was_withdrawn_is_no_receiver_of_the_old_one() -> None:
+    assert may_receive(Child(7, "walreceiver streaming", 0), 500)
+    assert may_receive(Child(7, "", 499), 500)
+    assert may_receive(Child(7, "", 500), 500)  # in the same tick: before or after
+    assert not may_receive(Child(7, "", 501), 500)
+    assert not may_receive(Child(7, "app postgres 10.0.0.9 idle", 0), 500)
+
+
+def test_the_kernel_s_clock_and_ours_count_the_same_ticks() -> None:
+    before = ticks_now()
+    child = subprocess.Popen(["sleep", "5"])
+    try:
+        assert before <= started_ticks(child.pid) <= ticks_now()
+    finally:
+        child.kill()
+        child.wait()
+    assert started_ticks(child.pid) == 0
