@@ -8,11 +8,10 @@ is needed later, when the first is killed too.
 from __future__ import annotations
 
 import sys
-import time
 import tomllib
 from pathlib import Path
 
-_LOOK_EVERY_S = 1.0
+from agents.guard.boottime import SECOND_US, sleep_us
 
 
 def wait_for_turn(config_file: Path) -> None:
@@ -29,7 +28,7 @@ def wait_for_turn(config_file: Path) -> None:
                 f"primacy-guard: the agent {pid} of this member runs; waits until it has ended\n"
             )
             said = pid
-        time.sleep(_LOOK_EVERY_S)
+        sleep_us(SECOND_US)
 
 
 def running_agent(state_directory: Path) -> int:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import functools
 import os
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from common.timebase import MS_US, Instant
 
 _GONE = (FileNotFoundError, ProcessLookupError)
 _SERVER_PROGRAMS = ("postgres", "postmaster")
@@ -87,9 +88,9 @@ def started_ticks(pid: int) -> int:
     return int(stat.rpartition(")")[2].split()[19])
 
 
-def ticks_now() -> int:
-    """Comparable with `started_ticks`, also inside a time namespace."""
-    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+def ticks_at(now: Instant) -> int:
+    """Comparable with `started_ticks`, also inside a time namespace: both count from the boot (clock_gettime(2))."""
+    return now * os.sysconf("SC_CLK_TCK") // (1000 * MS_US)
 
 
 def full_title(pid: int) -> str:

@@ -13,7 +13,7 @@ import signal
 from contextlib import suppress
 
 from agents.core.steps import StepFailed
-from agents.postgres.processes import Child, children, is_stopped, ticks_now
+from agents.postgres.processes import Child, children, is_stopped, ticks_at
 from agents.postgres.server import Server
 from common.timebase import elapsed_ms
 
@@ -37,12 +37,13 @@ async def end_receivers(server: Server) -> None:
     postmaster = await server.find()
     if postmaster is None:
         return
-    begun_at, begun_ticks = server.clock.now(), ticks_now()
+    begun_at = server.clock.now()
+    withdrawn_ticks = ticks_at(begun_at)
     told_ms: dict[int, int] = {}
     clean_looks = 0
     while postmaster.alive:
         found = children(postmaster.pid, server.config.title)
-        left = [child for child in found if may_receive(child, begun_ticks)]
+        left = [child for child in found if may_receive(child, withdrawn_ticks)]
         clean_looks = 0 if left else clean_looks + 1
         if clean_looks == _CLEAN_LOOKS:
             return

@@ -15,7 +15,7 @@ from agents.postgres.config import InstanceConfig
 from agents.postgres.hba import hba_text, lets_clients_in
 from agents.postgres.histories import plant, real_history, trailing_placeholders
 from agents.postgres.own_files import OwnFiles
-from agents.postgres.processes import Child, started_ticks, ticks_now
+from agents.postgres.processes import Child, started_ticks, ticks_at
 from agents.postgres.receivers import may_receive
 from agents.postgres.roles import fits, verifier
 from agents.postgres.service_file import read_address, service_text
@@ -28,6 +28,7 @@ from agents.postgres.settings import (
     settings_text,
 )
 from common.assignment import HistoryStep, Upstream
+from common.clock import BootClock
 from common.ids import ClusterName, MemberName
 from common.lsn import Lsn
 from common.rule import FENCE
@@ -196,10 +197,11 @@ def test_a_child_that_was_forked_after_the_address_was_withdrawn_is_no_receiver_
 
 
 def test_the_kernel_s_clock_and_ours_count_the_same_ticks() -> None:
-    before = ticks_now()
+    clock = BootClock()
+    before = ticks_at(clock.now())
     child = subprocess.Popen(["sleep", "5"])
     try:
-        assert before <= started_ticks(child.pid) <= ticks_now()
+        assert before <= started_ticks(child.pid) <= ticks_at(clock.now())
     finally:
         child.kill()
         child.wait()
