@@ -82,7 +82,7 @@ class App:
         self.config = config
         clock = self._clock = BootClock()
         metrics = self._metrics = Metrics()
-        inbox = self._inbox = Inbox(clock, counted=lambda how: metrics.inbox_drops.labels(how).inc())
+        inbox = self._inbox = Inbox(clock, counted=metrics.inbox_drops.inc)
         self._highest_seen = HighestSeen(config.data_directory)
         self._wire_etcd(config)
         self._leadership = Leadership(self._election)
@@ -135,7 +135,7 @@ class App:
         )
         self._canaries = self._make_canaries()
         self._beats = HeartbeatUdp(
-            clock, self._heard, self._put_beat, self._acknowledge, lambda how: metrics.beats.labels(how).inc()
+            clock, self._heard, self._put_beat, self._acknowledge, metrics.beats.inc
         )
         self._forwarding = Forwarding(config.name, config.address, self, credentials)
         self._grpc_tls = config.tls
@@ -322,9 +322,6 @@ class App:
         return Answerer(listens, zones, self._table)
 
     def _grpc_server(self) -> GrpcServer:
-        def counted(how: str) -> None:
-            self._metrics.beats.labels(how).inc()
-
         agents = AgentSessions(
             clock=self._clock,
             heard=self._heard,
@@ -332,7 +329,7 @@ class App:
             streams=self._streams,
             leads=self,
             acknowledge=self._acknowledge,
-            counted=counted,
+            counted=self._metrics.beats.inc,
         )
         operator = OperatorService(
             node=self.config.name,

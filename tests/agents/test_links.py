@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -154,7 +154,7 @@ async def test_an_acknowledgement_that_echoes_no_beat_of_ours_grants_nothing(
     await links.leaders[0].until_beat(lambda b: True)
     await asyncio.sleep(0.02)
     links.grants.clear()
-    header = replace(links.leaders[0].beats[-1].header, **forged)
+    header = structs.replace(links.leaders[0].beats[-1].header, **forged)
     key = member_key(SECRET, "shop", "a", 1)
     sent = links.beats.counts.total()
     assert links.beats._socket is not None
