@@ -332,6 +332,12 @@ class Loop:
         self._missed.update(case.cluster for case in due if case.is_turning)
         return [case for case in due if not case.is_turning]
 
+    def listen(self, cluster: ClusterName) -> None:
+        """Somebody wants to see what is known now: what waits for the cluster's next turn is taken in."""
+        case = self.cases[cluster]
+        if not case.is_turning:
+            self._feed(case)
+
     def _meet(self, cluster: ClusterName) -> None:
         events = self._inbox.take(cluster)
         if any(isinstance(event, SpecLoaded) for event in events):
