@@ -33,7 +33,7 @@ ALONE = 30
 
 def main(words: Sequence[str]) -> int:
     chosen = _parser().parse_args(words)
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     logs.set_up(program="scale", level="error", node="players")
     programs = Programs.discover()
     began, load = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), os.getloadavg()[0]

@@ -10,6 +10,7 @@ import asyncio
 import re
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from deploy.scale.stage import Stage, StageFailed
 READY_WITHIN_S: Final = 240.0
 REPLACED_WITHIN_S: Final = 60.0
 CALM_S: Final = 10.0
+CONNECTS_EVERY_S: Final = 0.01
 _SAMPLE = re.compile(rb'^(primacy_(?:beats|inbox_lost)_total)\{(?:outcome|how)="(\w+)"\} ([0-9.e+]+)', re.MULTILINE)
 _LEADING = re.compile(rb"^primacy_leading 1", re.MULTILINE)
 _EPOCH = re.compile(rb'^primacy_epoch\{cluster="([^"]+)"\} ([0-9.]+)', re.MULTILINE)
@@ -93,9 +95,11 @@ class Measurement:
     async def _measure(self, found: Found, companies: Sequence[Company], began: float) -> None:
         async with asyncio.TaskGroup() as living:
             players = [player for company in companies for player in company.players.values()]
-            for player in players:
-                player.start(living)
             try:
+                await self._until_leading()
+                for player in players:
+                    player.start(living)
+                    await asyncio.sleep(CONNECTS_EVERY_S)
                 await self._until_ready(found, players)
                 found.ready_s = time.monotonic() - began
                 self._console.print(f"  {found.members} members: calm after {found.ready_s:.0f} s")
@@ -108,6 +112,15 @@ class Measurement:
                     player.fall_silent()
 
     # ---- until everything is calm ----
+
+    async def _until_leading(self) -> None:
+        ends_at = time.monotonic() + READY_WITHIN_S
+        while time.monotonic() < ends_at:
+            with suppress(OSError):
+                if _LEADING.search(await self._metrics()):
+                    return
+            await asyncio.sleep(0.2)
+        raise StageFailed(f"nobody led within {READY_WITHIN_S:.0f} s")
 
     async def _until_ready(self, found: Found, players: Sequence[Player]) -> None:
         ends_at = time.monotonic() + READY_WITHIN_S

@@ -31,7 +31,7 @@ from orchestrator.ingress.heard import Heard, Known, beat_of
 
 log = structlog.get_logger()
 
-DRAINED_AT_ONCE: Final = 64
+DRAINED_AT_ONCE: Final = 256
 """Then everything else gets its turn; what is left wakes us again."""
 RECEIVE_BUFFER_BYTES: Final = 4 * 1024 * 1024
 """Half a second of beats of some thousand members; the kernel cuts it to what the host allows."""

@@ -46,7 +46,7 @@ from orchestrator.telemetry.metrics import Metrics
 log = structlog.get_logger()
 
 AGAIN_MS_MIN = 1
-LOADS_AT_ONCE = 64
+LOADS_AT_ONCE = 16
 """At the beginning of a term every record is read; more at once would only wait in line at etcd, each until its own
 deadline."""
 YIELDS_EVERY_US = 5_000
