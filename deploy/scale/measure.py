@@ -18,9 +18,8 @@ from rich.console import Console
 
 from common.clock import BootClock
 from common.profile import PROFILES
-from deploy.scale.crowd import PROFILE, Group, crowd
+from deploy.scale.crowd import POSTGRES_PORT, PROFILE, Group, crowd
 from deploy.scale.doors import Doors
-from deploy.scale.crowd import POSTGRES_PORT
 from deploy.scale.player import Company, Player, company_of
 from deploy.scale.stage import Stage, StageFailed
 
@@ -28,6 +27,7 @@ READY_WITHIN_S: Final = 240.0
 REPLACED_WITHIN_S: Final = 60.0
 CALM_S: Final = 10.0
 CONNECTS_EVERY_S: Final = 0.01
+LOOKS_EVERY_S: Final = 2.0
 _SAMPLE = re.compile(rb'^(primacy_(?:beats|inbox_lost)_total)\{(?:outcome|how)="(\w+)"\} ([0-9.e+]+)', re.MULTILINE)
 _LEADING = re.compile(rb"^primacy_leading 1", re.MULTILINE)
 _EPOCH = re.compile(rb'^primacy_epoch\{cluster="([^"]+)"\} ([0-9.]+)', re.MULTILINE)
@@ -85,6 +85,7 @@ class Measurement:
             companies = [
                 company_of(group, stage.agent_config, self._clock, revisions[group.name]) for group in played
             ]
+            await self._until_loaded(len(groups))
             stage.start_flock(_beating(groups[len(played) :], revisions), asked.seed)
             await self._measure(found, companies, began)
         finally:
@@ -96,7 +97,6 @@ class Measurement:
         async with asyncio.TaskGroup() as living:
             players = [player for company in companies for player in company.players.values()]
             try:
-                await self._until_leading()
                 for player in players:
                     player.start(living)
                     await asyncio.sleep(CONNECTS_EVERY_S)
@@ -113,19 +113,21 @@ class Measurement:
 
     # ---- until everything is calm ----
 
-    async def _until_leading(self) -> None:
+    async def _until_loaded(self, cluster_count: int) -> None:
+        """It leads and has read every record."""
         ends_at = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < ends_at:
+            await asyncio.sleep(LOOKS_EVERY_S)
             with suppress(OSError):
-                if _LEADING.search(await self._metrics()):
+                metrics = await self._metrics()
+                if _LEADING.search(metrics) and len(_EPOCH.findall(metrics)) == cluster_count:
                     return
-            await asyncio.sleep(0.2)
-        raise StageFailed(f"nobody led within {READY_WITHIN_S:.0f} s")
+        raise StageFailed(f"not all records were read within {READY_WITHIN_S:.0f} s")
 
     async def _until_ready(self, found: Found, players: Sequence[Player]) -> None:
         ends_at = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < ends_at:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(LOOKS_EVERY_S)
             self._stage.usage("control")
             if not all(player.is_connected and player.ordered for player in players):
                 continue

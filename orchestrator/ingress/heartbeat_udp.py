@@ -31,10 +31,11 @@ from orchestrator.ingress.heard import Heard, Known, beat_of
 
 log = structlog.get_logger()
 
-DRAINED_AT_ONCE: Final = 256
+DRAINED_AT_ONCE: Final = 128
 """Then everything else gets its turn; what is left wakes us again."""
-RECEIVE_BUFFER_BYTES: Final = 4 * 1024 * 1024
-"""Half a second of beats of some thousand members; the kernel cuts it to what the host allows."""
+RECEIVE_BUFFER_BYTES: Final = 32 * 1024 * 1024
+"""Two seconds of the beats of 10,000 members (the kernel counts some 770 bytes for each); it cuts this to what the host
+allows."""
 
 
 class Acknowledgement(msgspec.Struct, frozen=True, gc=False):
