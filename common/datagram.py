@@ -263,7 +263,12 @@ def seal_answer(key: bytes, beat: bytes, *, leader: str, term: int, epoch: int, 
 
     Every beat of the fleet is answered, so its header is echoed as it came and not packed again.
     """
-    data = beat[:_KIND_AT] + _ACK_KIND + beat[_KIND_AT + 1 : _HEADER.size] + _ack_body(term, epoch, lease_ms, leader)
+    data = (
+        beat[:_KIND_AT]
+        + _ACK_KIND
+        + beat[_KIND_AT + 1 : _HEADER.size]
+        + _ack_body(term, epoch, lease_ms, leader)
+    )
     return data + _tag(key, data)
 
 

@@ -136,9 +136,7 @@ class App:
             failpoints=failpoints,
         )
         self._canaries = self._make_canaries()
-        self._beats = HeartbeatUdp(
-            clock, self._heard, self._put_beat, self._acknowledge, metrics.beats.inc
-        )
+        self._beats = HeartbeatUdp(clock, self._heard, self._put_beat, self._acknowledge, metrics.beats.inc)
         self._forwarding = Forwarding(config.name, config.address, self, credentials)
         self._grpc_tls = config.tls
         self._http = HttpServer(

@@ -16,7 +16,11 @@ _HELLO: Final = (
     b"R\0\0\0\x08\0\0\0\0"
     + b"".join(
         b"S" + struct.pack(">I", 4 + len(pair)) + pair
-        for pair in (b"server_version\x0015.0\0", b"client_encoding\0UTF8\0", b"standard_conforming_strings\0on\0")
+        for pair in (
+            b"server_version\x0015.0\0",
+            b"client_encoding\0UTF8\0",
+            b"standard_conforming_strings\0on\0",
+        )
     )
     + _READY
 )

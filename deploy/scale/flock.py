@@ -69,18 +69,21 @@ class Flock:
         self._target = (plan["address"], plan["port"])
         secret = bytes.fromhex(plan["secret"])
         self._keys: dict[int, bytes] = {}
-        self._slots: list[list[Bird]] = [[] for _ in range(SLOTS)]
+        self.slots: list[list[Bird]] = [[] for _ in range(SLOTS)]
         self.counts = Counts()
         drawn = random.Random(plan["seed"])
         for cluster, member, incarnation, is_primary, revision in plan["members"]:
             bird = self._bird(secret, cluster, member, incarnation, is_primary, revision)
             every = SLOTS // PRIMARY_HZ if is_primary else SLOTS
             for slot in range(drawn.randrange(every), SLOTS, every):
-                self._slots[slot].append(bird)
+                self.slots[slot].append(bird)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
         self._socket.setblocking(False)
         self._socket.bind((plan["address"], 0))
+
+    def close(self) -> None:
+        self._socket.close()
 
     def run(self) -> None:
         started, slot = time.monotonic(), 0
@@ -94,7 +97,7 @@ class Flock:
                     return
             else:
                 self.counts.late_us_max = max(self.counts.late_us_max, int(-wait_s * 1_000_000))
-            for bird in self._slots[slot % SLOTS]:
+            for bird in self.slots[slot % SLOTS]:
                 self._send(bird)
             slot += 1
             if slot % 16 == 0:

@@ -28,7 +28,9 @@ REPLACED_WITHIN_S: Final = 60.0
 CALM_S: Final = 10.0
 CONNECTS_EVERY_S: Final = 0.01
 LOOKS_EVERY_S: Final = 2.0
-_SAMPLE = re.compile(rb'^(primacy_(?:beats|inbox_lost)_total)\{(?:outcome|how)="(\w+)"\} ([0-9.e+]+)', re.MULTILINE)
+_SAMPLE = re.compile(
+    rb'^(primacy_(?:beats|inbox_lost)_total)\{(?:outcome|how)="(\w+)"\} ([0-9.e+]+)', re.MULTILINE
+)
 _LEADING = re.compile(rb"^primacy_leading 1", re.MULTILINE)
 _EPOCH = re.compile(rb'^primacy_epoch\{cluster="([^"]+)"\} ([0-9.]+)', re.MULTILINE)
 
@@ -221,9 +223,7 @@ class Measurement:
         return await self._stage.get("/metrics")
 
 
-def _beating(
-    groups: Sequence[Group], revisions: dict[str, int]
-) -> list[tuple[str, str, str, bool, int]]:
+def _beating(groups: Sequence[Group], revisions: dict[str, int]) -> list[tuple[str, str, str, bool, int]]:
     return [
         (member.cluster, member.name, member.incarnation, member.is_first_primary, revisions[member.cluster])
         for group in groups

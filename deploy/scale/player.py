@@ -280,13 +280,13 @@ class Player:
 
     def _follow(self, assignment: Assignment, order: Follow) -> None:
         self.postgres, self.timeline, self.history = PostgresState.STANDBY, order.timeline, order.history
-        self.upstream = application_name(
-            self.member.name, assignment.number, assignment.version.epoch
-        )
+        self.upstream = application_name(self.member.name, assignment.number, assignment.version.epoch)
         self._company.attached()
 
 
-def company_of(group: Group, config_of: Callable[[Member], AgentConfig], clock: Clock, revision: int) -> Company:
+def company_of(
+    group: Group, config_of: Callable[[Member], AgentConfig], clock: Clock, revision: int
+) -> Company:
     company = Company(group)
     for member in group.members:
         company.players[member.name] = Player(member, company, config_of(member), clock, revision)

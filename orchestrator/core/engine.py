@@ -65,9 +65,7 @@ class Engine:
         """As `status` says it, without all the rest."""
         view = self.view
         return (
-            view.record is not None
-            and view.spec is not None
-            and is_whole(view.record, view, view.spec, now)
+            view.record is not None and view.spec is not None and is_whole(view.record, view, view.spec, now)
         )
 
     def _assignments(self, move: Move) -> tuple[Assignment, ...]:

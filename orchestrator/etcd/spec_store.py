@@ -103,7 +103,9 @@ class EtcdSpecStore:
                 folded[cluster] = StoredSpec(cluster, change.now.value, change.now.mod_revision)
         return folded
 
-    async def _list(self, known: Mapping[str, StoredSpec] = MappingProxyType({})) -> tuple[dict[str, StoredSpec], int]:
+    async def _list(
+        self, known: Mapping[str, StoredSpec] = MappingProxyType({})
+    ) -> tuple[dict[str, StoredSpec], int]:
         """All specifications as of one revision; of those that are known only the changed ones are read.
 
         From page to page of keys; where a cluster's history is longer than the page, on to the next cluster.
@@ -113,7 +115,9 @@ class EtcdSpecStore:
         start, end, revision = prefix.encode(), prefix_end(prefix), 0
         while True:
             page = await self._client.range(
-                pb.RangeRequest(key=start, range_end=end, limit=_KEYS_AT_ONCE, keys_only=True, revision=revision)
+                pb.RangeRequest(
+                    key=start, range_end=end, limit=_KEYS_AT_ONCE, keys_only=True, revision=revision
+                )
             )
             revision = revision or page.header.revision
             for kv in page.kvs:

@@ -31,7 +31,7 @@ from orchestrator.ingress.heard import Heard, Known, beat_of
 
 log = structlog.get_logger()
 
-DRAINED_AT_ONCE: Final = 128
+DRAINED_AT_ONCE: Final = 64
 """Then everything else gets its turn; what is left wakes us again."""
 RECEIVE_BUFFER_BYTES: Final = 32 * 1024 * 1024
 """Two seconds of the beats of 10,000 members (the kernel counts some 770 bytes for each); it cuts this to what the host

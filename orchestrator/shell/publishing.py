@@ -23,7 +23,7 @@ log = structlog.get_logger()
 PAUSE_MS_MIN = POLICIES["dns.publish"].first_wait_ms
 PAUSE_MS_MAX = POLICIES["dns.publish"].longest_wait_ms
 
-AT_ONCE = 16
+AT_ONCE = 4
 """Publications under way. A new term asks for those of every cluster: all at once they would keep the loop from
 everything else, the election's heartbeats too."""
 

@@ -19,7 +19,9 @@ class Tally(Collector):
     """A counter for what happens with every beat and every turn: a lock and a look-up of labels for each would cost
     as much as the beat itself. Only the event loop's thread counts."""
 
-    def __init__(self, name: str, documentation: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
+    def __init__(
+        self, name: str, documentation: str, labels: Sequence[str], registry: CollectorRegistry
+    ) -> None:
         self._name, self._documentation, self._labels = name, documentation, tuple(labels)
         self._numbers: Numbers[tuple[str, ...]] = Numbers()
         registry.register(self)
