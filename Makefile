@@ -5,7 +5,7 @@ SETUP := sh deploy/setup/bootstrap.sh
 DEV := $(SETUP) dev
 HERE := $(SETUP) --here dev
 
-.PHONY: help setup demo test lint types unit stories sim adapters integration bench bench-sim chaos soak soak-sim \
+.PHONY: help setup demo test lint types unit stories sim adapters integration bench bench-scale bench-sim chaos soak soak-sim \
 	test-broken test-majors mutants locks protos format
 
 help: ## this list
@@ -43,6 +43,9 @@ integration: ## real PostgreSQL, etcd and BIND
 
 bench: ## outages by step, the floor, and ten minutes under load
 	@$(SETUP) demo python -m deploy.bench $(ARGS)
+
+bench-scale: ## thousands of members at one control node: CPU, memory, beats, failovers among them (ARGS=--help)
+	@$(SETUP) demo python -m deploy.scale $(ARGS)
 
 bench-sim: ## how many counted failovers the simulator lives through in a second of one core
 	@$(DEV) python -m tests.simulator --bench $(ARGS)

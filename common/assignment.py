@@ -14,14 +14,14 @@ from common.lsn import Lsn
 from common.rule import Rule
 
 
-class Version(msgspec.Struct, frozen=True, order=True):
+class Version(msgspec.Struct, frozen=True, gc=False, order=True):
     """(epoch, mod-revision of the record in etcd); compared as a pair."""
 
     epoch: int
     revision: int
 
 
-class Position(msgspec.Struct, frozen=True, order=True):
+class Position(msgspec.Struct, frozen=True, gc=False, order=True):
     """Comparable because timelines are unique (R11): the newer timeline is the higher one."""
 
     timeline: int
@@ -31,20 +31,20 @@ class Position(msgspec.Struct, frozen=True, order=True):
         return f"{self.timeline}@{self.end_lsn}"
 
 
-class HistoryStep(msgspec.Struct, frozen=True):
+class HistoryStep(msgspec.Struct, frozen=True, gc=False):
     """A line of a timeline history file: this timeline was left at `switch_lsn`."""
 
     timeline: int
     switch_lsn: Lsn
 
 
-class Upstream(msgspec.Struct, frozen=True):
+class Upstream(msgspec.Struct, frozen=True, gc=False):
     member: MemberName
     host: str
     port: int
 
 
-class Order(msgspec.Struct, frozen=True, tag_field="kind"):
+class Order(msgspec.Struct, frozen=True, gc=False, tag_field="kind"):
     """What a member is to do; one of the kinds below."""
 
 
@@ -84,7 +84,7 @@ class Serve(Order, frozen=True, tag="serve"):
     slots: tuple[str, ...] = ()
 
 
-class Rebuild(msgspec.Struct, frozen=True):
+class Rebuild(msgspec.Struct, frozen=True, gc=False):
     """Leave to throw WAL away: refused when the member's end is not exactly this one (R7, R9)."""
 
     position: Position | None
@@ -106,7 +106,7 @@ class Follow(Order, frozen=True, tag="follow"):
 AnyOrder = Wait | Initialise | Seal | Promote | Serve | Follow
 
 
-class Assignment(msgspec.Struct, frozen=True):
+class Assignment(msgspec.Struct, frozen=True, gc=False):
     cluster: ClusterName
     member: MemberName
     incarnation: IncarnationId

@@ -32,8 +32,10 @@ import hmac
 import struct
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Final, Protocol, assert_never
+
+import msgspec
 
 from common.assignment import Version
 from common.errors import FailoverError
@@ -53,6 +55,8 @@ _BEAT, _ACK, _RELAY = 1, 2, 3
 _HEADER = struct.Struct(">3sBBBHQQQQ")
 _BEAT_BODY = struct.Struct(">QQQQIIQQQIIII")
 _ACK_BODY = struct.Struct(">QQIB")
+_KIND_AT: Final = 4
+_ACK_KIND: Final = bytes([_ACK])
 _UNKNOWN: Final = 0xFFFFFFFF
 
 _POSTGRES_CODES: Final = {
@@ -122,8 +126,7 @@ BAD_KINDS: Final = tuple(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Flags:
+class Flags(msgspec.Struct, frozen=True, gc=False):
     """What the u32 of a beat says; the same number travels in beat.proto."""
 
     postgres: PostgresState = PostgresState.UNKNOWN
@@ -148,21 +151,25 @@ class Flags:
             | _WRITE_CODES[self.write_state] << 12
         )
 
-    @classmethod
-    def from_int(cls, flags: int) -> Flags:
+    @staticmethod
+    def from_int(flags: int) -> Flags:
         """A state that a newer agent invented reads as unknown; unknown flags are ignored."""
-        return cls(
-            postgres=_POSTGRES_STATES.get(flags >> 8 & 0xF, PostgresState.UNKNOWN),
-            write_state=_WRITE_STATES.get(flags >> 12 & 0xF, WriteState.NONE),
-            postmaster_alive=bool(flags & 1),
-            receiver_alive=bool(flags & 2),
-            sealed=bool(flags & 8),
-            open=bool(flags & 16),
-        )
+        return _flags(flags)
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+@lru_cache(maxsize=1024)  # a fleet says the same few with every beat
+def _flags(number: int) -> Flags:
+    return Flags(
+        postgres=_POSTGRES_STATES.get(number >> 8 & 0xF, PostgresState.UNKNOWN),
+        write_state=_WRITE_STATES.get(number >> 12 & 0xF, WriteState.NONE),
+        postmaster_alive=bool(number & 1),
+        receiver_alive=bool(number & 2),
+        sealed=bool(number & 8),
+        open=bool(number & 16),
+    )
+
+
+class Header(msgspec.Struct, frozen=True, gc=False):
     member_id: int
     generation: int
     """Of the key that sealed it."""
@@ -172,8 +179,7 @@ class Header:
     sent_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class BeatFrame:
+class BeatFrame(msgspec.Struct, frozen=True, gc=False):
     header: Header
     obeyed: Version
     incarnation: IncarnationId
@@ -190,8 +196,7 @@ class BeatFrame:
     free_mib: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class AckFrame:
+class AckFrame(msgspec.Struct, frozen=True, gc=False):
     header: Header
     """Boot id, sequence and `sent_us` are those of the beat that is acknowledged."""
     leader: str
@@ -202,8 +207,7 @@ class AckFrame:
     lease_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class RelayFrame:
+class RelayFrame(msgspec.Struct, frozen=True, gc=False):
     header: Header
     inner: bytes
 
@@ -251,6 +255,20 @@ def seal(key: bytes, frame: Frame) -> bytes:
     )
     if len(data) + TAG_BYTES > DATAGRAM_BYTES_MAX:
         raise ValueError(f"a datagram of {len(data) + TAG_BYTES} bytes is longer than {DATAGRAM_BYTES_MAX}")
+    return data + _tag(key, data)
+
+
+def seal_answer(key: bytes, beat: bytes, *, leader: str, term: int, epoch: int, lease_ms: int) -> bytes:
+    """The acknowledgement of a beat that was opened: what `seal` makes of an AckFrame with its header.
+
+    Every beat of the fleet is answered, so its header is echoed as it came and not packed again.
+    """
+    data = (
+        beat[:_KIND_AT]
+        + _ACK_KIND
+        + beat[_KIND_AT + 1 : _HEADER.size]
+        + _ack_body(term, epoch, lease_ms, leader)
+    )
     return data + _tag(key, data)
 
 
@@ -349,32 +367,47 @@ def _pack_beat(frame: BeatFrame) -> bytes:
 def _unpack_beat(header: Header, body: bytes) -> BeatFrame:
     if len(body) != _BEAT_BODY.size:
         raise Truncated(f"a beat's body of {len(body)} bytes")
-    (epoch, revision, incarnation, system_identifier, flags, timeline, flushed, replayed, insert, *rest) = (
-        _BEAT_BODY.unpack(body)
-    )
-    voter_reply_age_ms, write_age_ms, received_age_ms, free_mib = map(_to_optional, rest)
+    (
+        epoch, revision, incarnation, system_identifier, flags, timeline, flushed, replayed, insert,
+        voter_reply_age_ms, write_age_ms, received_age_ms, free_mib,
+    ) = _BEAT_BODY.unpack(body)  # fmt: skip
     return BeatFrame(
         header,
         Version(epoch, revision),
-        IncarnationId(f"{incarnation:016x}"),
-        str(system_identifier) if system_identifier else "",
-        Flags.from_int(flags),
+        _incarnation(incarnation),
+        _system_identifier(system_identifier),
+        _flags(flags),
         timeline,
         Lsn(flushed),
         Lsn(replayed),
         Lsn(insert),
-        voter_reply_age_ms,
-        write_age_ms,
-        received_age_ms,
-        free_mib,
+        None if voter_reply_age_ms == _UNKNOWN else voter_reply_age_ms,
+        None if write_age_ms == _UNKNOWN else write_age_ms,
+        None if received_age_ms == _UNKNOWN else received_age_ms,
+        None if free_mib == _UNKNOWN else free_mib,
     )
 
 
+@lru_cache(maxsize=65_536)
+def _incarnation(number: int) -> IncarnationId:
+    return IncarnationId(f"{number:016x}")
+
+
+@lru_cache(maxsize=65_536)
+def _system_identifier(number: int) -> str:
+    return str(number) if number else ""
+
+
 def _pack_ack(frame: AckFrame) -> bytes:
-    name = frame.leader.encode()
+    return _ack_body(frame.term, frame.epoch, frame.lease_ms, frame.leader)
+
+
+@lru_cache(maxsize=1024)  # the same few for all members
+def _ack_body(term: int, epoch: int, lease_ms: int, leader: str) -> bytes:
+    name = leader.encode()
     if len(name) > LEADER_BYTES_MAX:
-        raise ValueError(f"the leader's name {frame.leader!r} is longer than {LEADER_BYTES_MAX} bytes")
-    return _ACK_BODY.pack(frame.term, frame.epoch, frame.lease_ms, len(name)) + name
+        raise ValueError(f"the leader's name {leader!r} is longer than {LEADER_BYTES_MAX} bytes")
+    return _ACK_BODY.pack(term, epoch, lease_ms, len(name)) + name
 
 
 def _unpack_ack(header: Header, body: bytes) -> AckFrame:
@@ -390,7 +423,3 @@ def _unpack_ack(header: Header, body: bytes) -> AckFrame:
 def _from_optional(value: int | None) -> int:
     """What does not fit is clamped: an age that long says the same."""
     return _UNKNOWN if value is None else min(max(value, 0), _UNKNOWN - 1)
-
-
-def _to_optional(value: int) -> int | None:
-    return None if value == _UNKNOWN else value

@@ -42,7 +42,7 @@ class WriteState(StrEnum):
     """Not flushed in time: the disk."""
 
 
-class SealReport(msgspec.Struct, frozen=True):
+class SealReport(msgspec.Struct, frozen=True, gc=False):
     """R1 (6). `flushed_lsn` is None where it is unknown (after a restart of PostgreSQL)."""
 
     epoch: int
@@ -63,7 +63,7 @@ class SealReport(msgspec.Struct, frozen=True):
         return Position(self.timeline, self.end_lsn)
 
 
-class Peer(msgspec.Struct, frozen=True):
+class Peer(msgspec.Struct, frozen=True, gc=False):
     """A row of pg_stat_replication on the primary."""
 
     application_name: str
@@ -72,14 +72,14 @@ class Peer(msgspec.Struct, frozen=True):
     reply_age_ms: int = 0
 
 
-class RuleConfirmation(msgspec.Struct, frozen=True):
+class RuleConfirmation(msgspec.Struct, frozen=True, gc=False):
     """R6 (4): the target of the record at this version is in force, and its barrier was passed."""
 
     version: Version
     barrier_lsn: Lsn
 
 
-class Promotion(msgspec.Struct, frozen=True):
+class Promotion(msgspec.Struct, frozen=True, gc=False):
     """The member was promoted in this epoch, on this timeline."""
 
     epoch: int
@@ -90,7 +90,7 @@ class Promotion(msgspec.Struct, frozen=True):
     """The end of the first commit on the new timeline; ZERO until it was made."""
 
 
-class Facts(msgspec.Struct, frozen=True):
+class Facts(msgspec.Struct, frozen=True, gc=False):
     """Everything that an agent reports over the stream; a beat refreshes the fields marked (b)."""
 
     cluster: ClusterName

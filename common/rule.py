@@ -25,7 +25,7 @@ class RuleKind(StrEnum):
     ASYNC = "async"
 
 
-class Voter(msgspec.Struct, frozen=True, order=True):
+class Voter(msgspec.Struct, frozen=True, gc=False, order=True):
     """One incarnation of a member; a rebuilt member is another voter (R13)."""
 
     member: MemberName
@@ -35,7 +35,7 @@ class Voter(msgspec.Struct, frozen=True, order=True):
         return f"{self.member}.{self.number}"
 
 
-class Rule(msgspec.Struct, frozen=True):
+class Rule(msgspec.Struct, frozen=True, gc=False):
     """`voters` is sorted and without repeats; solo and async have none, and k = 0."""
 
     kind: RuleKind
@@ -72,7 +72,7 @@ class Rule(msgspec.Struct, frozen=True):
         return "" if self.kind is not RuleKind.QUORUM else _counting(self.voters, self.k, epoch)
 
 
-@lru_cache(maxsize=1024)  # the same few are asked for with every probe, report and look
+@lru_cache(maxsize=16_384)  # the same few are asked for with every probe, report and look
 def _counting(voters: tuple[Voter, ...], k: int, epoch: int) -> str:
     names = ",".join(f'"{application_name(v.member, v.number, epoch)}"' for v in voters)
     return f"ANY {k} ({names})"

@@ -51,6 +51,13 @@ _CHANNEL_OPTIONS: Final = (
     # A channel lives for one try; no subchannel of an earlier one, with its back-off, is taken over.
     ("grpc.use_local_subchannel_pool", 1),
 )
+_BROKEN: Final = (
+    grpc.RpcError,
+    grpc.aio.UsageError,
+    grpc.aio.InternalError,
+    asyncio.InvalidStateError,  # the call had ended, and nobody had read that yet, when something was written
+    TimeoutError,
+)
 Call = Any
 """grpc.aio.StreamStreamCall; its stubs are untyped."""
 
@@ -149,7 +156,7 @@ class Session:
                 welcomed = await self._open(call, node)
                 if welcomed:
                     await self._both_ways(call)
-            except (grpc.RpcError, grpc.aio.UsageError, grpc.aio.InternalError, TimeoutError) as gone:
+            except _BROKEN as gone:
                 log.debug("session.broke", control=node.name, why=type(gone).__name__)
             except asyncio.CancelledError:
                 # grpc raises it in us when *the call* was cancelled, by a writer that failed.
@@ -192,10 +199,10 @@ class Session:
         """The reader ends when the call does; it then ends the writers."""
         async with asyncio.TaskGroup() as group:
             writers = [
-                group.create_task(_until_broken(self._write_facts(call), call)),
-                group.create_task(_until_broken(self._write_beats(call), call)),
+                group.create_task(until_broken(self._write_facts(call), call)),
+                group.create_task(until_broken(self._write_beats(call), call)),
             ]
-            await _until_broken(self._read_all(call), call)
+            await until_broken(self._read_all(call), call)
             for writer in writers:
                 writer.cancel()
 
@@ -318,11 +325,11 @@ class Session:
         )
 
 
-async def _until_broken(work: Awaitable[None], call: Call) -> None:
+async def until_broken(work: Awaitable[None], call: Call) -> None:
     """Whoever fails ends the call, and by that the others; how it ended, the call says."""
     try:
         await work
-    except (grpc.RpcError, grpc.aio.UsageError, grpc.aio.InternalError, TimeoutError):
+    except _BROKEN:
         call.cancel()
     except asyncio.CancelledError:
         if _we_are_cancelled():

@@ -14,7 +14,7 @@ from orchestrator.core.reasons import Because, Ranking
 from orchestrator.core.record import Record
 
 
-class Grant(msgspec.Struct, frozen=True):
+class Grant(msgspec.Struct, frozen=True, gc=False):
     """A lease that may be acknowledged to this member's beats, for this epoch alone ("Staying up" a).
 
     Ingress sends it only with a proof of the election sent at most V ago and checked after the beat
@@ -27,7 +27,7 @@ class Grant(msgspec.Struct, frozen=True):
     lease_ms: int
 
 
-class Decision(msgspec.Struct, frozen=True):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     reasons: tuple[Because, ...]
     """Never empty, also when nothing is done."""
     record: Record | None = None

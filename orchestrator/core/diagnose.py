@@ -61,7 +61,7 @@ _HEARD_LATER_MS = 150
 """A witness disagrees only if it heard clearly after we did: the last words take their time."""
 
 
-class Finding(msgspec.Struct, frozen=True):
+class Finding(msgspec.Struct, frozen=True, gc=False):
     diagnosis: Diagnosis
     because: tuple[Because, ...]
     suspect: MemberName | None = None

@@ -23,6 +23,7 @@ from orchestrator.core.observe import observe
 from orchestrator.core.reasons import Reason
 from orchestrator.core.record import Phase, Record
 from orchestrator.core.status import ClusterStatus
+from orchestrator.core.stories import is_whole
 from orchestrator.core.view import ClusterView, Suspicion
 
 
@@ -59,6 +60,13 @@ class Engine:
     def status(self, now: Instant) -> ClusterStatus:
         """For people; `leader` is filled in by the shell."""
         return describe(self.cluster, self.view, now)
+
+    def is_whole(self, now: Instant) -> bool:
+        """As `status` says it, without all the rest."""
+        view = self.view
+        return (
+            view.record is not None and view.spec is not None and is_whole(view.record, view, view.spec, now)
+        )
 
     def _assignments(self, move: Move) -> tuple[Assignment, ...]:
         record = self.view.record

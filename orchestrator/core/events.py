@@ -19,7 +19,7 @@ from orchestrator.core.record import Record
 from orchestrator.core.spec import ClusterSpec
 
 
-class Beat(msgspec.Struct, frozen=True):
+class Beat(msgspec.Struct, frozen=True, gc=False):
     """A datagram's content, checked and decoded; also the fields that it refreshes in the facts."""
 
     member: MemberName
@@ -43,26 +43,26 @@ class Beat(msgspec.Struct, frozen=True):
     free_mib: int | None
 
 
-class BeatHeard(msgspec.Struct, frozen=True):
+class BeatHeard(msgspec.Struct, frozen=True, gc=False):
     at: Instant
     beat: Beat
     merged: int = 1
     """How many beats this stands for: the newest of those that came since the loop looked."""
 
 
-class FactsHeard(msgspec.Struct, frozen=True):
+class FactsHeard(msgspec.Struct, frozen=True, gc=False):
     """Over the stream; also counts as being heard."""
 
     at: Instant
     facts: Facts
 
 
-class StreamLost(msgspec.Struct, frozen=True):
+class StreamLost(msgspec.Struct, frozen=True, gc=False):
     at: Instant
     member: MemberName
 
 
-class ObserverAnswered(msgspec.Struct, frozen=True):
+class ObserverAnswered(msgspec.Struct, frozen=True, gc=False):
     """What another control node heard of a member; `heard_age_ms` is None when it never heard of it."""
 
     at: Instant
@@ -72,7 +72,7 @@ class ObserverAnswered(msgspec.Struct, frozen=True):
     listening_ms: int
 
 
-class ObserverFailed(msgspec.Struct, frozen=True):
+class ObserverFailed(msgspec.Struct, frozen=True, gc=False):
     at: Instant
     node: str
     member: MemberName
@@ -86,13 +86,13 @@ class ProbeAnswer(StrEnum):
     SILENT = "silent"
 
 
-class SqlProbed(msgspec.Struct, frozen=True):
+class SqlProbed(msgspec.Struct, frozen=True, gc=False):
     at: Instant
     member: MemberName
     answer: ProbeAnswer
 
 
-class RecordLoaded(msgspec.Struct, frozen=True):
+class RecordLoaded(msgspec.Struct, frozen=True, gc=False):
     """At the beginning of a term, and whenever a save was refused or its outcome had to be read back."""
 
     at: Instant
@@ -100,18 +100,18 @@ class RecordLoaded(msgspec.Struct, frozen=True):
     revision: int
 
 
-class RecordSaved(msgspec.Struct, frozen=True):
+class RecordSaved(msgspec.Struct, frozen=True, gc=False):
     at: Instant
     record: Record
     revision: int
 
 
-class SpecLoaded(msgspec.Struct, frozen=True):
+class SpecLoaded(msgspec.Struct, frozen=True, gc=False):
     at: Instant
     spec: ClusterSpec
 
 
-class LeadershipGained(msgspec.Struct, frozen=True):
+class LeadershipGained(msgspec.Struct, frozen=True, gc=False):
     """The shell began to lead; `control_nodes` are the others that can be asked."""
 
     at: Instant
@@ -122,7 +122,7 @@ class LeadershipGained(msgspec.Struct, frozen=True):
     """What this node's small durable file remembers of the cluster (R14)."""
 
 
-class LeadershipLost(msgspec.Struct, frozen=True):
+class LeadershipLost(msgspec.Struct, frozen=True, gc=False):
     at: Instant
 
 
@@ -135,7 +135,7 @@ class NameOutcome(StrEnum):
     FAILED = "failed"
 
 
-class NamesAnswered(msgspec.Struct, frozen=True):
+class NamesAnswered(msgspec.Struct, frozen=True, gc=False):
     at: Instant
     outcome: NameOutcome
     epoch: int
@@ -146,21 +146,21 @@ class NamesAnswered(msgspec.Struct, frozen=True):
     """The request that this answers."""
 
 
-class SwitchoverAsked(msgspec.Struct, frozen=True):
+class SwitchoverAsked(msgspec.Struct, frozen=True, gc=False):
     at: Instant
     operation: str
     by: str
     to: MemberName | None
 
 
-class FailoverAsked(msgspec.Struct, frozen=True):
+class FailoverAsked(msgspec.Struct, frozen=True, gc=False):
     at: Instant
     operation: str
     by: str
     force: bool
 
 
-class Tick(msgspec.Struct, frozen=True):
+class Tick(msgspec.Struct, frozen=True, gc=False):
     at: Instant
 
 

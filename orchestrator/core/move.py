@@ -12,7 +12,7 @@ from orchestrator.core.reasons import Because, Ranking
 from orchestrator.core.record import Record
 
 
-class Move(msgspec.Struct, frozen=True):
+class Move(msgspec.Struct, frozen=True, gc=False):
     reasons: tuple[Because, ...]
     record: Record | None = None
     effects: tuple[Effect, ...] = ()

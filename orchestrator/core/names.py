@@ -148,7 +148,7 @@ def normal_addresses(addresses: Iterable[str]) -> tuple[str, ...]:
     return _normalised(tuple(addresses))
 
 
-@lru_cache(maxsize=1024)  # every turn asks for the same few
+@lru_cache(maxsize=65_536)  # every turn asks for the same few of its cluster
 def _normalised(addresses: tuple[str, ...]) -> tuple[str, ...]:
     unique = {ip_address(address) for address in addresses}
     return tuple(str(address) for address in sorted(unique, key=lambda one: (one.version, int(one))))

@@ -26,7 +26,7 @@ def newer_incarnation(record: Record, facts: Facts) -> str:
     return ""
 
 
-@lru_cache(maxsize=4096)  # every turn asks, and the answers change with the rules alone
+@lru_cache(maxsize=65_536)  # every turn asks, and the answers change with the rules alone
 def _numbers_in(synchronous_standby_names: str) -> tuple[tuple[MemberName, int], ...]:
     found = (parse_application_name(name) for name in _QUOTED.findall(synchronous_standby_names))
     return tuple((ours[0], ours[1]) for ours in found if ours is not None)

@@ -28,7 +28,7 @@ _HEARD_SINCE_MS = 150
 _UNUSABLE = (PostgresState.ABSENT, PostgresState.HALF, PostgresState.UNKNOWN)
 
 
-class Reach(msgspec.Struct, frozen=True):
+class Reach(msgspec.Struct, frozen=True, gc=False):
     """Whether leaving is allowed; `why_not` is empty when it is."""
 
     why_not: tuple[Because, ...]

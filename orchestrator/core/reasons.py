@@ -66,7 +66,7 @@ class Reason(StrEnum):
     SEAL_NOTED = "seal_noted"
 
 
-class Because(msgspec.Struct, frozen=True):
+class Because(msgspec.Struct, frozen=True, gc=False):
     """A reason with what was measured."""
 
     reason: Reason
@@ -94,13 +94,13 @@ class Refusal(StrEnum):
     GAVE_UP_BEFORE = "gave_up_before"
 
 
-class Refused(msgspec.Struct, frozen=True):
+class Refused(msgspec.Struct, frozen=True, gc=False):
     member: MemberName
     refusal: Refusal
     text: str
 
 
-class Ranking(msgspec.Struct, frozen=True):
+class Ranking(msgspec.Struct, frozen=True, gc=False):
     best: MemberName | None
     refused: tuple[Refused, ...]
     """Every other member, with the reason."""

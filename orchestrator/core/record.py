@@ -37,7 +37,7 @@ NEXT: Mapping[Phase, frozenset[Phase]] = MappingProxyType(
 )
 
 
-class Prior(msgspec.Struct, frozen=True):
+class Prior(msgspec.Struct, frozen=True, gc=False):
     """An outgoing primary and one of the rules under which it may have acknowledged (R2, R3)."""
 
     epoch: int
@@ -49,7 +49,7 @@ class Prior(msgspec.Struct, frozen=True):
     """What a candidate must reach; recorded with the candidate."""
 
 
-class Handover(msgspec.Struct, frozen=True):
+class Handover(msgspec.Struct, frozen=True, gc=False):
     """A switchover: while `waiting`, only the primary is asked to seal (R1)."""
 
     to: MemberName | None
@@ -57,7 +57,7 @@ class Handover(msgspec.Struct, frozen=True):
     waiting: bool
 
 
-class Operation(msgspec.Struct, frozen=True):
+class Operation(msgspec.Struct, frozen=True, gc=False):
     """What a person (or the leader itself) set out to do; a new leader goes on with it."""
 
     id: str
@@ -69,7 +69,7 @@ class Operation(msgspec.Struct, frozen=True):
     """Who was the primary when it began."""
 
 
-class MemberRecord(msgspec.Struct, frozen=True):
+class MemberRecord(msgspec.Struct, frozen=True, gc=False):
     name: MemberName
     address: str
     addresses: tuple[str, ...]
@@ -90,7 +90,7 @@ class MemberRecord(msgspec.Struct, frozen=True):
         return Voter(self.name, self.number)
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     cluster: ClusterName
     epoch: int
     phase: Phase

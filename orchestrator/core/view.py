@@ -24,7 +24,7 @@ from orchestrator.core.spec import ClusterSpec
 BEGINNING = Instant(0)
 
 
-class Writes(msgspec.Struct, frozen=True):
+class Writes(msgspec.Struct, frozen=True, gc=False):
     """When the member's probe commits were acknowledged, by this node's clock."""
 
     last_at: Instant | None = None
@@ -34,7 +34,7 @@ class Writes(msgspec.Struct, frozen=True):
     first_epoch: int = 0
 
 
-class MemberView(msgspec.Struct, frozen=True):
+class MemberView(msgspec.Struct, frozen=True, gc=False):
     name: MemberName
     facts: Facts | None = None
     """The newest report, its fast fields refreshed by beats."""
@@ -65,7 +65,7 @@ class MemberView(msgspec.Struct, frozen=True):
         return self.facts is not None and self.facts.incarnation == member.incarnation
 
 
-class Suspicion(msgspec.Struct, frozen=True):
+class Suspicion(msgspec.Struct, frozen=True, gc=False):
     """A primary that was silent for longer than the threshold, and what the witnesses say."""
 
     member: MemberName
@@ -79,7 +79,7 @@ class Suspicion(msgspec.Struct, frozen=True):
     sql: ProbeAnswer | None = None
 
 
-class Names(msgspec.Struct, frozen=True):
+class Names(msgspec.Struct, frozen=True, gc=False):
     """What is known of DNS."""
 
     confirmed: WantedNames | None = None
@@ -89,7 +89,7 @@ class Names(msgspec.Struct, frozen=True):
     text: str = ""
 
 
-class Leading(msgspec.Struct, frozen=True):
+class Leading(msgspec.Struct, frozen=True, gc=False):
     term: int
     since: Instant
     etcd_cluster_id: int
@@ -97,7 +97,7 @@ class Leading(msgspec.Struct, frozen=True):
     highest_seen: Version = NO_VERSION
 
 
-class ClusterView(msgspec.Struct, frozen=True):
+class ClusterView(msgspec.Struct, frozen=True, gc=False):
     members: Mapping[MemberName, MemberView] = msgspec.field(default_factory=lambda: MappingProxyType({}))
     spec: ClusterSpec | None = None
     record: Record | None = None

@@ -19,7 +19,7 @@ from orchestrator.core.view import ClusterView, MemberView
 _FACTS_FRESH_MS = 3_000
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class Wanted(msgspec.Struct, frozen=True, gc=False):
     rule: Rule
     because: tuple[Because, ...] = ()
 

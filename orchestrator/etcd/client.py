@@ -30,7 +30,7 @@ from orchestrator.etcd.transaction import (
     prefix_end,
     transaction_result,
 )
-from orchestrator.etcd.watch import WatchEvent, watch
+from orchestrator.etcd.watch import ENDED_WHILE_WE_WROTE, WatchEvent, watch
 from orchestrator.ports import ClusterIdChanged
 from protos import etcd_pb2 as pb
 
@@ -202,7 +202,7 @@ class Client:
                 await call.write(pb.LeaseKeepAliveRequest(ID=lease_id))
                 await call.done_writing()
                 answer = await call.read()
-            except asyncio.InvalidStateError as error:  # the stream ended while we wrote
+            except ENDED_WHILE_WE_WROTE as error:
                 raise NotDelivered(f"etcd {endpoint.address}: keep-alive stream ended") from error
             finally:
                 call.cancel()

@@ -28,6 +28,7 @@ log = structlog.get_logger()
 _RELIST_EVERY_MS = 30_000
 """The feed lists anew this often even when nothing seems wrong: what a bug anywhere hid is cured then."""
 _RETRY_EVERY_MS = 200
+_KEYS_AT_ONCE = 128
 
 
 class EtcdSpecStore:
@@ -62,7 +63,7 @@ class EtcdSpecStore:
         told: dict[str, StoredSpec] | None = None
         while True:
             try:
-                specs, revision = await self._list()
+                specs, revision = await self._list(told or {})
                 if specs != told:
                     told = dict(specs)
                     yield MappingProxyType(specs)
@@ -102,22 +103,42 @@ class EtcdSpecStore:
                 folded[cluster] = StoredSpec(cluster, change.now.value, change.now.mod_revision)
         return folded
 
-    async def _list(self) -> tuple[dict[str, StoredSpec], int]:
-        """All specifications as of one revision: from cluster to cluster, past their records and history."""
-        specs: dict[str, StoredSpec] = {}
+    async def _list(
+        self, known: Mapping[str, StoredSpec] = MappingProxyType({})
+    ) -> tuple[dict[str, StoredSpec], int]:
+        """All specifications as of one revision; of those that are known only the changed ones are read.
+
+        From page to page of keys; where a cluster's history is longer than the page, on to the next cluster.
+        """
+        found: dict[str, int] = {}
         prefix = self._keys.clusters
         start, end, revision = prefix.encode(), prefix_end(prefix), 0
         while True:
-            step = await self._client.range(
-                pb.RangeRequest(key=start, range_end=end, limit=1, keys_only=True, revision=revision)
+            page = await self._client.range(
+                pb.RangeRequest(
+                    key=start, range_end=end, limit=_KEYS_AT_ONCE, keys_only=True, revision=revision
+                )
             )
-            revision = revision or step.header.revision
-            if not step.kvs:
-                return specs, revision
-            directory, _, _ = step.kvs[0].key.removeprefix(prefix.encode()).partition(b"/")
-            key = prefix.encode() + directory + b"/spec"
+            revision = revision or page.header.revision
+            for kv in page.kvs:
+                cluster = self._keys.cluster_of_spec(kv.key.decode("utf-8", "replace"))
+                if cluster is not None:
+                    found[cluster] = kv.mod_revision
+            if not page.more:
+                break
+            directory, _, _ = page.kvs[-1].key.removeprefix(prefix.encode()).partition(b"/")
+            last = directory.decode("utf-8", "replace")
+            if last not in found:
+                found[last] = 0  # whether it has one is not known yet
+            start = prefix.encode() + directory + b"0"  # the first key after everything below `directory/`
+        specs: dict[str, StoredSpec] = {}
+        for cluster, mod_revision in found.items():
+            before = known.get(cluster)
+            if before is not None and before.mod_revision == mod_revision:
+                specs[cluster] = before
+                continue
+            key = f"{prefix}{cluster}/spec".encode()
             answer = await self._client.range(pb.RangeRequest(key=key, revision=revision))
             for kv in answer.kvs:
-                cluster = directory.decode("utf-8", "replace")
                 specs[cluster] = StoredSpec(cluster, kv.value, kv.mod_revision)
-            start = prefix.encode() + directory + b"0"  # the first key after everything below `directory/`
+        return specs, revision

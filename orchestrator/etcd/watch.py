@@ -27,6 +27,10 @@ from protos import etcd_pb2 as pb
 if TYPE_CHECKING:
     from orchestrator.etcd.client import Client
 
+ENDED_WHILE_WE_WROTE = (asyncio.InvalidStateError, grpc.aio.InternalError)
+"""A stream whose deadline passed, or that its server ended: which of the two depends on whether our library had told us
+already. A busy control node meets both."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -97,7 +101,7 @@ async def watch(
                 elif not response.created:
                     yield Alive()
             ended_by_itself = True
-        except asyncio.InvalidStateError:  # the stream ended while we wrote
+        except ENDED_WHILE_WE_WROTE:
             ended_by_itself = True
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:

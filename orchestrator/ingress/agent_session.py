@@ -218,7 +218,7 @@ class AgentSessions:
                 known = self._heard.find(cluster, member)
                 if known is None:
                     return None
-                known.heard(at, boot_id=up.beat.boot_id, sequence=up.beat.sequence, flags=up.beat.flags)
+                known.heard(at, boot_id=up.beat.boot_id, sequence=up.beat.sequence, flags=frame.flags)
                 self._counted("over_stream")
                 self._put(cluster, BeatHeard(at, beat_of(frame, member)))
                 words = self._acknowledge(cluster, member, frame.obeyed.epoch)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from common.clock import Clock
-from common.datagram import BeatFrame, ReplayWindow, member_id, member_key
+from common.datagram import BeatFrame, Flags, ReplayWindow, member_id, member_key
 from common.ids import ClusterName, MemberName
 from common.timebase import Instant, elapsed_ms
 from orchestrator.core.events import Beat
@@ -30,9 +30,9 @@ class Known:
     heard_at: Instant | None = None
     boot_id: int = 0
     sequence: int = 0
-    flags: int = 0
+    flags: Flags = Flags()
 
-    def heard(self, at: Instant, *, boot_id: int, sequence: int, flags: int) -> None:
+    def heard(self, at: Instant, *, boot_id: int, sequence: int, flags: Flags) -> None:
         self.heard_at, self.boot_id, self.sequence, self.flags = at, boot_id, sequence, flags
 
 

@@ -46,7 +46,7 @@ class ObserverService:
         if known is not None and known.heard_at is not None:
             reply.known = True
             reply.heard_age_ms = elapsed_ms(since=known.heard_at, now=self._clock.now())
-            reply.boot_id, reply.sequence, reply.flags = known.boot_id, known.sequence, known.flags
+            reply.boot_id, reply.sequence, reply.flags = known.boot_id, known.sequence, known.flags.to_int()
         return reply
 
 

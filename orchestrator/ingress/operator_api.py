@@ -107,6 +107,7 @@ class OperatorService:
         leading: Leading,
         forwarding: Forwarding,
         watched: Mapping[ClusterName, Any],
+        listen: Callable[[ClusterName], None] = lambda _cluster: None,
         next_change: Callable[[], Awaitable[None]],
         put: Callable[[ClusterName, Event], bool],
         operations: Operations,
@@ -119,6 +120,7 @@ class OperatorService:
         self._node, self._clock = node, clock
         self._leading, self._forwarding = leading, forwarding
         self._watched: Mapping[ClusterName, Watched] = watched
+        self._listen = listen
         self._next_change, self._put = next_change, put
         self._operations, self._specs, self._history = operations, specs, history
         self._zones = zones
@@ -173,6 +175,7 @@ class OperatorService:
         return pb.StatusReply(json=encode(everything))
 
     def _of(self, cluster: ClusterName) -> ClusterStatus:
+        self._listen(cluster)
         status = self._watched[cluster].engine.status(self._clock.now())
         canary = None if self._canary is None else self._canary(cluster)
         return replace(status, leader=self._node, canary=canary)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,6 +25,9 @@ from orchestrator.core.events import ProbeAnswer
 log = structlog.get_logger()
 
 WARM_EVERY_S: Final = 2.0
+WARM_A_SECOND_MAX: Final = 100
+"""Where there are more primaries than this allows for, each connection is looked at less often: one that broke is then
+found broken when it is needed, and made anew."""
 WARM_WITHIN_MS: Final = 500
 CUT_WAITS_S: Final = 0.2
 _QUESTION: Final = "select pg_is_in_recovery()"
@@ -62,9 +66,12 @@ class SqlProber:
                 wanted = set(self._warm.values())
                 for where in set(self._places) - wanted:
                     await self._drop(self._places.pop(where))
-                async with asyncio.TaskGroup() as group:
-                    for where in wanted:
-                        group.create_task(self.probe(*where, WARM_WITHIN_MS))
+                for some in _portions(sorted(wanted)):
+                    async with asyncio.TaskGroup() as group:
+                        for where in some:
+                            group.create_task(self.probe(*where, WARM_WITHIN_MS))
+                    if len(wanted) > len(some):
+                        await asyncio.sleep(len(some) / WARM_A_SECOND_MAX)
         finally:
             for place in self._places.values():
                 await self._drop(place)
@@ -140,6 +147,14 @@ class SqlProber:
         if connection is not None and not connection.closed:
             _cut(connection)
             await connection.close()
+
+
+def _portions(wanted: Sequence[Where]) -> Iterator[Sequence[Where]]:
+    """All at once while they are few; else some in each tenth of a second."""
+    at_once = WARM_A_SECOND_MAX * int(WARM_EVERY_S)
+    size = max(1, len(wanted)) if len(wanted) <= at_once else WARM_A_SECOND_MAX // 10
+    for first in range(0, len(wanted), size):
+        yield wanted[first : first + size]
 
 
 async def _question(connection: Connection) -> ProbeAnswer | None:

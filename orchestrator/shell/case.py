@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from common.assignment import Assignment
 from common.ids import ClusterName
 from common.timebase import Instant, after_ms
 from orchestrator.core.decision import Decision
@@ -38,6 +39,12 @@ class Case:
     failures: int = 0
     decision: Decision | None = None
     dispatched_revision: int = 0
+    offered: tuple[Assignment, ...] = ()
+    """What was handed to the agents' streams last, in this term."""
+    is_turning: bool = False
+    """A turn of it waits for etcd: what comes meanwhile waits for the next one."""
+    looked_at: Instant = _LONG_AGO
+    """When it decided last."""
     tags: frozenset[str] = field(default_factory=frozenset)
     """Of the newest save, for the failpoints."""
 
@@ -47,6 +54,11 @@ class Case:
         self.failures += 1
         self.pause_until = after_ms(now, pause_ms)
         return pause_ms
+
+    def begins_a_term(self) -> None:
+        """Nothing is known of what the term before left."""
+        self.must_load, self.told_of_term, self.dispatched_revision, self.offered = True, 0, 0, ()
+        self.succeeded()
 
     def succeeded(self) -> None:
         self.failures, self.pause_until = 0, _LONG_AGO

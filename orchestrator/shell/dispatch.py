@@ -114,23 +114,32 @@ class Dispatch:
         async with asyncio.TaskGroup() as self._tasks:
             await asyncio.Event().wait()
 
-    async def start(self, case: Case, decision: Decision) -> None:
-        """Hand everything over; nothing is waited for (but by a failpoint)."""
+    def start(self, case: Case, decision: Decision) -> Coroutine[Any, Any, None] | None:
+        """Hand everything over; what is returned must be awaited (by a failpoint alone, there is something to await)."""
         new = case.dispatched_revision != case.revision and bool(decision.assignments)
         if new:
             self._failpoints.before_dispatch(case.tags)
-        if decision.assignments:
+        if decision.assignments and decision.assignments is not case.offered:
+            case.offered = decision.assignments
             self._assignments.offer(case.cluster, decision.assignments)
             self._keep_warm(case)
-        wants_out = any(isinstance(effect, StandDown) for effect in decision.effects)
-        self._isolated[case.cluster] = wants_out
-        for effect in decision.effects:
-            self._perform(case.cluster, effect)
-        if new:
-            case.dispatched_revision = case.revision
-            if self._failpoints.watches_dispatch:
-                await self._until_written(case.cluster)
-            self._failpoints.after_dispatch(case.tags)
+        if decision.effects:
+            wants_out = any(isinstance(effect, StandDown) for effect in decision.effects)
+            self._isolated[case.cluster] = wants_out
+            for effect in decision.effects:
+                self._perform(case.cluster, effect)
+        else:
+            self._isolated[case.cluster] = False
+        if not new:
+            return None
+        case.dispatched_revision = case.revision
+        if self._failpoints.watches_dispatch:
+            return self._watched(case)
+        return None
+
+    async def _watched(self, case: Case) -> None:
+        await self._until_written(case.cluster)
+        self._failpoints.after_dispatch(case.tags)
 
     def end_term(self) -> None:
         """Cancel everything that was begun in it."""

@@ -1,8 +1,8 @@
-"""What waits to be fed into the engines: bounded, and the newest word of a member wins.
+"""What waits to be fed into the engines: bounded, by cluster, and the newest word of a member wins.
 
 Ingress and dispatch put events in; the loop alone takes them out. Nothing is decided here, except what
-is worth waking the loop for at once: all but beats that say the same as the one before, which wait for
-the next tick. A beat that is replaced by a newer one before anybody looked is no loss, but is counted.
+is worth waking the loop for at once: all but beats that say the same as the one before, which wait until their
+cluster has its next turn. A beat that is replaced by a newer one before anybody looked is no loss, but is counted.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from common.ids import ClusterName, MemberName
 from common.timebase import MS_US, Instant
 from orchestrator.core.events import Beat, BeatHeard, Event, FactsHeard, Tick
 
-ROOM = 10_000
-"""Events of all clusters together. A loop that is so far behind is stuck, not slow."""
+ROOM = 100_000
+"""Events of all clusters together: a beat and a report of every member of a large fleet, and as much again. A loop
+that is so far behind is stuck, not slow."""
 
 Item = tuple[ClusterName, Event]
 Counted = Callable[[str], None]
@@ -26,15 +27,17 @@ class Inbox:
     def __init__(self, clock: Clock, *, room: int = ROOM, counted: Counted = lambda _what: None) -> None:
         """`counted` is told `superseded` or `dropped`, once for each."""
         self._clock, self._room, self._counted = clock, room, counted
-        self._items: dict[Hashable, Item] = {}
+        self._waiting: dict[ClusterName, dict[Hashable, Event]] = {}
+        self._depth = 0
         self._others = 0
         self._tick: Tick | None = None
         self._last: dict[tuple[ClusterName, MemberName], Hashable] = {}
+        self._urgent: dict[ClusterName, None] = {}
         self._awake = asyncio.Event()
 
     @property
     def depth(self) -> int:
-        return len(self._items)
+        return self._depth
 
     @property
     def is_awake(self) -> bool:
@@ -46,25 +49,31 @@ class Inbox:
         key: Hashable
         match event:
             case BeatHeard(beat=beat):
-                key = (cluster, beat.member, "beat")
+                key = (beat.member, "beat")
                 at_once = self._says_something_new(cluster, beat)
             case FactsHeard(facts=facts):
-                key = (cluster, facts.member, "facts")  # facts are always the whole
+                key = (facts.member, "facts")  # facts are always the whole
                 at_once = True
             case _:
                 self._others += 1
                 key = self._others
                 at_once = True
-        before = self._items.pop(key, None)
+        waiting = self._waiting.get(cluster)
+        if waiting is None:
+            waiting = self._waiting[cluster] = {}
+        before = waiting.pop(key, None)
         if before is not None:
             self._counted("superseded")
-            if isinstance(event, BeatHeard) and isinstance(before[1], BeatHeard):
-                event = _merged(before[1], event)
-        elif len(self._items) >= self._room:
+            if isinstance(event, BeatHeard) and isinstance(before, BeatHeard):
+                event = _merged(before, event)
+        elif self._depth >= self._room:
             self._counted("dropped")
             return False
-        self._items[key] = (cluster, event)
+        else:
+            self._depth += 1
+        waiting[key] = event
         if at_once:
+            self._urgent[cluster] = None
             self._awake.set()
         return True
 
@@ -76,11 +85,32 @@ class Inbox:
     def wake(self) -> None:
         self._awake.set()
 
-    def drain(self) -> tuple[list[Item], Tick | None]:
-        items, tick = list(self._items.values()), self._tick
-        self._items.clear()
+    def calls(self) -> tuple[list[ClusterName], Tick | None]:
+        """The clusters of which something came that should not wait, in that order, and the tick; from now on it
+        sleeps until there is something else. What came is still there: `take`."""
+        urgent, tick = list(self._urgent), self._tick
+        self._urgent.clear()
         self._tick = None
         self._awake.clear()
+        return urgent, tick
+
+    def call(self, cluster: ClusterName) -> None:
+        """What came of this one should not wait (any more)."""
+        self._urgent[cluster] = None
+        self._awake.set()
+
+    def take(self, cluster: ClusterName) -> list[Event]:
+        """What waits of this one, oldest first."""
+        waiting = self._waiting.pop(cluster, None)
+        if waiting is None:
+            return []
+        self._depth -= len(waiting)
+        return list(waiting.values())
+
+    def drain(self) -> tuple[list[Item], Tick | None]:
+        """All that waits."""
+        _, tick = self.calls()
+        items = [(cluster, event) for cluster in list(self._waiting) for event in self.take(cluster)]
         return items, tick
 
     async def wait(self, until: Instant | None = None) -> None:

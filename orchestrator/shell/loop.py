@@ -1,14 +1,17 @@
 """One turn, and the order in it that everything rests on (architecture.md, "One turn").
 
-Drain the inbox into the engines; decide; save the record; only then deliver and act. Every control node
-feeds its engines, so that the detector is warm; only the leader decides. A lost term ends leading in the
+Take what came of a cluster into its engine; decide; save the record; only then deliver and act. Every control
+node feeds its engines, so that the detector is warm; only the leader decides. A lost term ends leading in the
 same turn, and listening goes on. A broken invariant is not caught here: it ends the process.
+
+Whose turn it is, is `turns.py`'s: a cluster that waits for etcd keeps no other one from deciding.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import structlog
 
@@ -18,6 +21,7 @@ from common.codec import decode, encode
 from common.errors import LostLeadership, NotDelivered, OutcomeUnknown, Refused
 from common.ids import ClusterName
 from common.timebase import MS_US, Instant, after_ms
+from orchestrator.core.decision import Decision
 from orchestrator.core.engine import Engine
 from orchestrator.core.events import (
     LeadershipGained,
@@ -35,12 +39,18 @@ from orchestrator.shell.failpoints import Failpoints, tags
 from orchestrator.shell.highest_seen import HighestSeen
 from orchestrator.shell.inbox import Inbox
 from orchestrator.shell.leases import Leases
+from orchestrator.shell.turns import Turns
 from orchestrator.telemetry.audit import Audit
 from orchestrator.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
 
 AGAIN_MS_MIN = 1
+LOADS_AT_ONCE = 8
+"""At the beginning of a term every record is read; more at once would only wait in line at etcd, each until its own
+deadline."""
+YIELDS_EVERY_US = 2_000
+"""Then beats and streams have their turn, however many clusters decide."""
 SAVES_IN_A_ROW_MAX = 16
 """More than any sequence of the protocol needs without hearing from anybody; the next turn goes on."""
 
@@ -71,45 +81,105 @@ class Loop:
         self._term: Term | None = None
         self._elected: Term | None = None
         self.cases: dict[ClusterName, Case] = {}
+        self._turns = Turns(self.cases)
+        self._missed: set[ClusterName] = set()
+        """Clusters that were due while their turn waited for etcd."""
+        self._turning = 0
+        """How many turns wait. A term begins only when those of the one before have ended: what they saved, or ordered,
+        was decided under that one."""
+        self._loading = asyncio.Semaphore(LOADS_AT_ONCE)
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
-        while True:
-            await self._inbox.wait(self._next_at())
-            await self.run_turn()
+        async with asyncio.TaskGroup() as waiting:
+            while True:
+                await self._inbox.wait(None if self._term is None else self._turns.next_at())
+                await self._begin_turns(waiting)
 
     async def run_turn(self) -> None:
-        self._follow_the_election()
-        touched = self._feed_events()
-        if self._term is not None:
-            async with asyncio.TaskGroup() as turns:
-                for cluster in touched:
-                    turns.create_task(self._turn(self.cases[cluster]))
-        self._is_busy(self._term is not None and any(case.is_busy for case in self.cases.values()))
+        """All that are due, to their end."""
+        async with asyncio.TaskGroup() as waiting:
+            await self._begin_turns(waiting)
 
-    async def _turn(self, case: Case) -> None:
+    async def _begin_turns(self, waiting: asyncio.TaskGroup) -> None:
+        """Whoever must wait for etcd does so in a task of its own."""
+        self._follow_the_election()
+        yielded_at = self._clock.now()
+        for case in self._due():
+            self._feed(case)
+            if self._term is not None and self._may_decide(case):
+                self._begin_turn(case, waiting)
+            if self._clock.now() - yielded_at > YIELDS_EVERY_US:
+                await asyncio.sleep(0)
+                yielded_at = self._clock.now()
+        self._is_busy(self._term is not None and self._turns.any_busy)
+
+    def _begin_turn(self, case: Case, waiting: asyncio.TaskGroup) -> None:
+        self._look_at_nodes(case)
+        decision = None if case.must_load else self._decide(case)
+        if decision is not None and decision.record is None:
+            rest = self._dispatch.start(case, decision)
+            if rest is not None:
+                self._apart(case, rest, waiting)
+            return
+        self._apart(case, self._turn(case, decision), waiting)
+
+    def _apart(self, case: Case, work: Coroutine[Any, Any, None], waiting: asyncio.TaskGroup) -> None:
+        case.is_turning = True
+        self._turning += 1
+        waiting.create_task(self._to_its_end(case, work))
+
+    async def _to_its_end(self, case: Case, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        finally:
+            case.is_turning = False
+            self._turning -= 1
+        if self._term is None:
+            self._inbox.wake()  # the next term may begin
+            return
+        self._turns.note(case)
+        if case.cluster in self._missed:
+            self._missed.discard(case.cluster)
+            self._inbox.call(case.cluster)
+        self._is_busy(self._turns.any_busy)
+
+    async def _turn(self, case: Case, decision: Decision | None) -> None:
+        """Go on with a decision that is to be saved, or with reading the record."""
         for _ in range(SAVES_IN_A_ROW_MAX):
-            if self._clock.now() < case.pause_until or not self._leads():
-                return
-            self._look_at_nodes(case)
-            if case.must_load and not await self._load(case):
-                return
-            now = self._clock.now()
-            decision = case.decision = case.engine.turn(now)
-            if decision.again_at_us is None:
-                case.again_at = None
-            else:
-                case.again_at = Instant(max(decision.again_at_us, after_ms(now, AGAIN_MS_MIN)))
-            # Before anything is sent: one that leaves the epoch grants nothing from this moment on.
-            self._leases.stand(case.cluster, decision.grant)
-            if self._audit.decided(case.cluster, decision, took_us=self._clock.now() - now):
-                self._announce_change()
+            if decision is None:
+                if not self._may_decide(case):
+                    return
+                self._look_at_nodes(case)
+                if case.must_load and not await self._load(case):
+                    return
+                decision = self._decide(case)
             if decision.record is not None and not await self._save(case, decision.record):
                 return
-            await self._dispatch.start(case, decision)
+            rest = self._dispatch.start(case, decision)
+            if rest is not None:
+                await rest
             if decision.record is None:
                 return
-        self._inbox.wake()  # let the others have their turn first
+            decision = None
+        self._missed.add(case.cluster)  # let the others have their turn first
+
+    def _may_decide(self, case: Case) -> bool:
+        return self._clock.now() >= case.pause_until and self._leads()
+
+    def _decide(self, case: Case) -> Decision:
+        now = case.looked_at = self._clock.now()
+        decision = case.decision = case.engine.turn(now)
+        if decision.again_at_us is None:
+            case.again_at = None
+        else:
+            case.again_at = Instant(max(decision.again_at_us, after_ms(now, AGAIN_MS_MIN)))
+        self._turns.note(case)
+        # Before anything is sent: one that leaves the epoch grants nothing from this moment on.
+        self._leases.stand(case.cluster, decision.grant)
+        if self._audit.decided(case.cluster, decision, took_us=self._clock.now() - now):
+            self._announce_change()
+        return decision
 
     # ---- the record ----
 
@@ -141,7 +211,8 @@ class Loop:
 
     async def _load(self, case: Case) -> bool:
         try:
-            stored = await self._records.load(case.cluster)
+            async with self._loading:
+                stored = await self._records.load(case.cluster)
             record = None if stored is None else decode(stored.body, Record)
         except (NotDelivered, OutcomeUnknown, Refused, ValueError) as error:
             self._failed(case, "load", error)
@@ -199,15 +270,15 @@ class Loop:
     def _follow_the_election(self) -> None:
         if self._term is not None and not self._leads():
             self._end_term("the election was lost")
-        if self._elected is not None and self._term is None:
+        if self._elected is not None and self._term is None and not self._turning:
             self._term = self._elected
             self._metrics.leading.set(1)
             self._metrics.term.set(self._term.create_revision)
             self._metrics.leadership_changes.labels("gained").inc()
             log.info("leadership.gained", term=self._term.create_revision, clusters=sorted(self.cases))
             for case in self.cases.values():
-                case.must_load, case.told_of_term, case.dispatched_revision = True, 0, 0
-                case.succeeded()
+                case.begins_a_term()
+                self._inbox.call(case.cluster)
             self._inbox.tick(Tick(self._clock.now()))
 
     def _end_term(self, why: str) -> None:
@@ -226,6 +297,7 @@ class Loop:
         for case in self.cases.values():
             case.must_load, case.again_at, case.told_of_term = True, None, 0
             case.engine.feed(LeadershipLost(now))
+        self._turns.forget()
 
     def _look_at_nodes(self, case: Case) -> None:
         """Control nodes come and go within a term: while the cluster is calm, the engine is told anew."""
@@ -249,31 +321,33 @@ class Loop:
 
     # ---- events ----
 
-    def _feed_events(self) -> list[ClusterName]:
-        """Return the clusters that must decide."""
-        items, tick = self._inbox.drain()
-        self._metrics.inbox_depth.set(len(items))
-        now = self._clock.now()
-        touched = {
-            case.cluster for case in self.cases.values() if case.again_at is not None and case.again_at <= now
-        }
-        for cluster, event in items:
-            case = self.cases.get(cluster)
-            if case is None:
-                if not isinstance(event, SpecLoaded):
-                    continue
-                case = self.cases[cluster] = Case(cluster, self._make_engine(cluster))
+    def _due(self) -> list[Case]:
+        """Whose turn it is; what came of clusters that nobody specified is thrown away."""
+        urgent, tick = self._inbox.calls()
+        self._metrics.inbox_depth.set(self._inbox.depth)
+        for cluster in urgent:
+            if cluster not in self.cases:
+                self._meet(cluster)
+        due = self._turns.due(self._clock.now(), urgent, is_tick=tick is not None)
+        self._missed.update(case.cluster for case in due if case.is_turning)
+        return [case for case in due if not case.is_turning]
+
+    def listen(self, cluster: ClusterName) -> None:
+        """Somebody wants to see what is known now: what waits for the cluster's next turn is taken in."""
+        case = self.cases[cluster]
+        if not case.is_turning:
+            self._feed(case)
+
+    def _meet(self, cluster: ClusterName) -> None:
+        events = self._inbox.take(cluster)
+        if any(isinstance(event, SpecLoaded) for event in events):
+            self.cases[cluster] = Case(cluster, self._make_engine(cluster))
+            for event in events:
+                self._inbox.put(cluster, event)
+
+    def _feed(self, case: Case) -> None:
+        case.engine.feed(Tick(self._clock.now()))
+        for event in self._inbox.take(case.cluster):
             if isinstance(event, SpecLoaded):
                 case.spec = event.spec
             case.engine.feed(event)
-            touched.add(cluster)
-        if tick is not None:
-            for case in self.cases.values():
-                case.engine.feed(tick)
-            touched.update(self.cases)
-        return sorted(touched)
-
-    def _next_at(self) -> Instant | None:
-        if self._term is None:
-            return None
-        return min((case.again_at for case in self.cases.values() if case.again_at is not None), default=None)

@@ -23,6 +23,10 @@ log = structlog.get_logger()
 PAUSE_MS_MIN = POLICIES["dns.publish"].first_wait_ms
 PAUSE_MS_MAX = POLICIES["dns.publish"].longest_wait_ms
 
+AT_ONCE = 4
+"""Publications under way. A new term asks for those of every cluster: all at once they would keep the loop from
+everything else, the election's heartbeats too."""
+
 Say = Callable[[NamesAnswered], None]
 
 
@@ -34,12 +38,14 @@ class Publishing:
         self._caller = caller or Caller(clock)
         self._services = {normal_name(zone): tuple(these) for zone, these in services.items()}
         self._clock = clock
+        self._places = asyncio.Semaphore(AT_ONCE)
 
     async def publish(self, wanted: WantedNames, say: Say) -> None:
         """Until confirmed or superseded, or cancelled by a newer request."""
         pause_ms = PAUSE_MS_MIN
         while True:
-            answer = await self._attempt(wanted, lambda published: say(self._answer(wanted, published)))
+            async with self._places:
+                answer = await self._attempt(wanted, lambda published: say(self._answer(wanted, published)))
             say(answer)
             log.info("names.answered", cluster=wanted.cluster, outcome=answer.outcome.value, text=answer.text)
             if answer.outcome in (NameOutcome.CONFIRMED, NameOutcome.SUPERSEDED):

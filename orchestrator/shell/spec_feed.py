@@ -11,7 +11,7 @@ from common.codec import decode
 from common.ids import ClusterName, MemberName
 from orchestrator.core.events import SpecLoaded
 from orchestrator.core.spec import ClusterSpec
-from orchestrator.ports import SpecStore
+from orchestrator.ports import SpecStore, StoredSpec
 from orchestrator.shell.inbox import Inbox
 
 log = structlog.get_logger()
@@ -22,9 +22,13 @@ SetMembers = Callable[[Iterable[tuple[ClusterName, MemberName]]], None]
 async def feed_specs(specs: SpecStore, clock: Clock, inbox: Inbox, set_members: SetMembers) -> None:
     """Until cancelled. A specification that can't be read leaves the one before it in force."""
     known: dict[ClusterName, ClusterSpec] = {}
+    looked_at: dict[str, StoredSpec] = {}
     async with specs.feed() as snapshots:
         async for snapshot in snapshots:
             for name, stored in snapshot.items():
+                if looked_at.get(name) == stored:
+                    continue
+                looked_at[name] = stored
                 cluster = ClusterName(name)
                 try:
                     spec = decode(stored.body, ClusterSpec)

@@ -27,7 +27,8 @@ log = structlog.get_logger()
 
 STORE_ATTEMPTS = 5
 STORE_PAUSE_S = 0.5
-WAITING_MAX = 1_000
+WAITING_MAX = 50_000
+"""A new leader tells of every cluster how it stands; with thousands of them that takes a minute to store."""
 
 Told = tuple[ClusterName, Story | CanaryOutage, int]
 Listener = Callable[[ClusterName, Story], None]

@@ -20,10 +20,10 @@ class Audit:
 
     def decided(self, cluster: ClusterName, decision: Decision, *, took_us: int) -> bool:
         """Whether it says something else than the decision before."""
-        self._metrics.turns.labels(cluster).inc()
+        self._metrics.turns.inc(cluster)
         self._metrics.turn_seconds.observe(took_us / 1_000_000)
         for because in decision.reasons:
-            self._metrics.reasons.labels(cluster, because.reason.value).inc()
+            self._metrics.reasons.inc(cluster, because.reason.value)
         said = tuple((because.reason, because.member) for because in decision.reasons)
         if decision.record is None and self._said.get(cluster) == said:
             return False

@@ -5,25 +5,51 @@ A metric belongs here when an alert, the board or the benchmark reads it.
 
 from __future__ import annotations
 
+from collections import Counter as Numbers
+from collections.abc import Iterator, Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 _FAST = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class Tally(Collector):
+    """A counter for what happens with every beat and every turn: a lock and a look-up of labels for each would cost
+    as much as the beat itself. Only the event loop's thread counts."""
+
+    def __init__(
+        self, name: str, documentation: str, labels: Sequence[str], registry: CollectorRegistry
+    ) -> None:
+        self._name, self._documentation, self._labels = name, documentation, tuple(labels)
+        self._numbers: Numbers[tuple[str, ...]] = Numbers()
+        registry.register(self)
+
+    def inc(self, *labels: str) -> None:
+        self._numbers[labels] += 1
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = CounterMetricFamily(self._name, self._documentation, labels=self._labels)
+        for labels, number in list(self._numbers.items()):
+            family.add_metric(labels, number)
+        yield family
 
 
 class Metrics:
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self.beats = Counter("primacy_beats", "Beats by what became of them", ["outcome"], registry=registry)
-        self.inbox_drops = Counter(
-            "primacy_inbox_lost", "Events replaced by newer ones, or without room", ["how"], registry=registry
+        self.beats = Tally("primacy_beats", "Beats by what became of them", ["outcome"], registry)
+        self.inbox_drops = Tally(
+            "primacy_inbox_lost", "Events replaced by newer ones, or without room", ["how"], registry
         )
         self.inbox_depth = Gauge("primacy_inbox_depth", "Events that wait for the loop", registry=registry)
-        self.turns = Counter("primacy_turns", "Decisions taken", ["cluster"], registry=registry)
+        self.turns = Tally("primacy_turns", "Decisions taken", ["cluster"], registry)
         self.turn_seconds = Histogram(
             "primacy_turn_seconds", "One decision, without saving", buckets=_FAST, registry=registry
         )
-        self.reasons = Counter(
-            "primacy_decision_reasons", "Reasons of decisions", ["cluster", "reason"], registry=registry
+        self.reasons = Tally(
+            "primacy_decision_reasons", "Reasons of decisions", ["cluster", "reason"], registry
         )
         self.phase = Gauge(
             "primacy_phase", "1 for the present phase", ["cluster", "phase"], registry=registry

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from agents.config import AgentConfig, load
 from agents.core.state import AgentState
 from agents.facts_keeper import FactsKeeper
 from agents.link.beat import Beats
-from agents.link.session import Session
+from agents.link.session import Session, until_broken
 from agents.postgres.facts import PartialFacts
 from common.assignment import Assignment, Version, Wait
 from common.clock import BootClock
@@ -154,7 +154,7 @@ async def test_an_acknowledgement_that_echoes_no_beat_of_ours_grants_nothing(
     await links.leaders[0].until_beat(lambda b: True)
     await asyncio.sleep(0.02)
     links.grants.clear()
-    header = replace(links.leaders[0].beats[-1].header, **forged)
+    header = structs.replace(links.leaders[0].beats[-1].header, **forged)
     key = member_key(SECRET, "shop", "a", 1)
     sent = links.beats.counts.total()
     assert links.beats._socket is not None
@@ -176,3 +176,19 @@ async def test_where_udp_is_filtered_beats_go_over_the_stream(links: Links) -> N
     await eventually(lambda: links.leaders[0].stream_beats_count > before, 15)
     links.grants.clear()
     await eventually(lambda: links.grants, 10)
+
+
+async def test_a_write_into_a_call_that_has_ended_ends_the_stream_and_not_the_agent() -> None:
+    """grpc.aio raises InvalidStateError then, which is none of its own errors."""
+    calls_cancelled = 0
+
+    class Ended:
+        def cancel(self) -> None:
+            nonlocal calls_cancelled
+            calls_cancelled += 1
+
+    async def write() -> None:
+        raise asyncio.InvalidStateError("RPC already finished.")
+
+    await until_broken(write(), Ended())
+    assert calls_cancelled == 1

@@ -7,9 +7,10 @@ import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
+from msgspec import structs
 
 from common.datagram import (
     AckFrame,
@@ -191,7 +192,7 @@ async def test_a_relay_inside_a_relay_is_dropped() -> None:
     async with post() as one:
         key_of_b = member_key(SECRET, "shop", "b", 1)
         outer = Header(member_id("shop", "b"), 1, 8, 1, 0)
-        inner = seal(key_of_b, RelayFrame(replace(outer, sequence=2), sealed_under(frame())))
+        inner = seal(key_of_b, RelayFrame(structs.replace(outer, sequence=2), sealed_under(frame())))
         await one.send(seal(key_of_b, RelayFrame(outer, inner)))
         assert one.counted == Counter({"foreign": 1})
         assert one.heard == []

@@ -181,6 +181,7 @@ async def test_a_leader_that_doubts_itself_gives_up_the_election(tmp_path: Path)
         await one.lead()
         await one.turn(deciding(effects=(StandDown("all fell silent at once"),)))
         await one.turn()
+        await asyncio.sleep(0)
         assert one.stood_down == ["all fell silent at once"]
 
 

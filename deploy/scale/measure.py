@@ -1,0 +1,256 @@
+"""What one control node costs and how soon it acts, with a fleet of one size.
+
+The beats of all members come by UDP. The clusters that fail over are played by whole agents with their streams;
+the others have no stream, so what a stream costs is measured apart (`streams` in the figures).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from rich.console import Console
+
+from common.clock import BootClock
+from common.profile import PROFILES
+from deploy.scale.crowd import POSTGRES_PORT, PROFILE, Group, crowd
+from deploy.scale.doors import Doors
+from deploy.scale.player import Company, Player, company_of
+from deploy.scale.stage import Stage, StageFailed
+
+READY_WITHIN_S: Final = 240.0
+REPLACED_WITHIN_S: Final = 60.0
+CALM_S: Final = 10.0
+CONNECTS_EVERY_S: Final = 0.01
+LOOKS_EVERY_S: Final = 2.0
+_SAMPLE = re.compile(
+    rb'^(primacy_(?:beats|inbox_lost)_total)\{(?:outcome|how)="(\w+)"\} ([0-9.e+]+)', re.MULTILINE
+)
+_LEADING = re.compile(rb"^primacy_leading 1", re.MULTILINE)
+_EPOCH = re.compile(rb'^primacy_epoch\{cluster="([^"]+)"\} ([0-9.]+)', re.MULTILINE)
+
+
+@dataclass(slots=True)
+class Asked:
+    members: int
+    singles: int
+    """Failovers one after the other, each of another cluster."""
+    lost_at_once: int
+    seconds: float
+    """Of the measurement of cost."""
+    seed: int
+
+
+@dataclass(slots=True)
+class Found:
+    members: int
+    clusters: int
+    streams: int
+    ready_s: float = 0.0
+    cpu_percent: float = 0.0
+    """Of one core, over the measured time."""
+    flock_cpu_percent: float = 0.0
+    etcd_cpu_percent: float = 0.0
+    rss_mib: float = 0.0
+    beats: dict[str, float] = field(default_factory=dict)
+    udp_drops: int = 0
+    flock: dict[str, Any] = field(default_factory=dict)
+    scrape_ms: float = 0.0
+    singles_ms: list[float] = field(default_factory=list)
+    lost: int = 0
+    replaced_ms: list[float] = field(default_factory=list)
+    false_alarms: int = 0
+
+
+class Measurement:
+    def __init__(self, stage: Stage, asked: Asked, console: Console) -> None:
+        self._stage, self._asked, self._console = stage, asked, console
+        self._clock = BootClock()
+        self._doors = Doors()
+
+    async def run(self) -> Found:
+        asked, stage = self._asked, self._stage
+        groups = crowd(asked.members)
+        played = groups[: min(len(groups), asked.singles + asked.lost_at_once)]
+        found = Found(len(groups) * 3, len(groups), len(played) * 3)
+        await stage.start_etcd()
+        revisions = await stage.store(groups)
+        server = await self._doors.serve(POSTGRES_PORT)
+        began = time.monotonic()
+        try:
+            stage.start_control_node()
+            companies = [
+                company_of(group, stage.agent_config, self._clock, revisions[group.name]) for group in played
+            ]
+            await self._until_loaded(len(groups))
+            stage.start_flock(_beating(groups[len(played) :], revisions), asked.seed)
+            await self._measure(found, companies, began)
+        finally:
+            server.close()
+            stage.stop()
+        return found
+
+    async def _measure(self, found: Found, companies: Sequence[Company], began: float) -> None:
+        async with asyncio.TaskGroup() as living:
+            players = [player for company in companies for player in company.players.values()]
+            try:
+                for player in players:
+                    player.start(living)
+                    await asyncio.sleep(CONNECTS_EVERY_S)
+                await self._until_ready(found, players)
+                found.ready_s = time.monotonic() - began
+                self._console.print(f"  {found.members} members: calm after {found.ready_s:.0f} s")
+                await self._cost(found)
+                await self._fail_over_singly(found, companies[: self._asked.singles])
+                await self._lose_at_once(found, companies[self._asked.singles :])
+                await self._false_alarms(found, companies)
+            finally:
+                for player in players:
+                    player.fall_silent()
+
+    # ---- until everything is calm ----
+
+    async def _until_loaded(self, cluster_count: int) -> None:
+        """It leads and has read every record."""
+        ends_at = time.monotonic() + READY_WITHIN_S
+        while time.monotonic() < ends_at:
+            await asyncio.sleep(LOOKS_EVERY_S)
+            with suppress(OSError):
+                metrics = await self._metrics()
+                if _LEADING.search(metrics) and len(_EPOCH.findall(metrics)) == cluster_count:
+                    return
+        raise StageFailed(f"not all records were read within {READY_WITHIN_S:.0f} s")
+
+    async def _until_ready(self, found: Found, players: Sequence[Player]) -> None:
+        ends_at = time.monotonic() + READY_WITHIN_S
+        while time.monotonic() < ends_at:
+            await asyncio.sleep(LOOKS_EVERY_S)
+            self._stage.usage("control")
+            if not all(player.is_connected and player.ordered for player in players):
+                continue
+            if self._doors.opened_count < found.clusters:
+                continue
+            metrics = await self._metrics()
+            if _LEADING.search(metrics) and len(_EPOCH.findall(metrics)) == found.clusters:
+                await asyncio.sleep(CALM_S)
+                return
+        connected = sum(player.is_connected for player in players)
+        raise StageFailed(
+            f"not calm within {READY_WITHIN_S:.0f} s: {connected} of {len(players)} streams, "
+            f"{self._doors.opened_count} SQL connections for {found.clusters} clusters"
+        )
+
+    # ---- what it costs ----
+
+    async def _cost(self, found: Found) -> None:
+        stage = self._stage
+        before_metrics = _samples(await self._metrics())
+        await asyncio.sleep(2.0)
+        await stage.flock_counts()
+        drops = stage.udp_drops()
+        names = ("control", "flock", "etcd")
+        began, before = time.monotonic(), {name: stage.usage(name) for name in names}
+        await asyncio.sleep(self._asked.seconds)
+        took_s, after = time.monotonic() - began, {name: stage.usage(name) for name in names}
+        share = {name: 100 * (after[name].cpu_s - before[name].cpu_s) / took_s for name in names}
+        found.cpu_percent = share["control"]
+        found.flock_cpu_percent, found.etcd_cpu_percent = share["flock"], share["etcd"]
+        found.rss_mib = after["control"].rss_mib
+        found.flock = await stage.flock_counts()
+        found.udp_drops = stage.udp_drops() - drops
+        scraped_at = time.monotonic()
+        after_metrics = _samples(await self._metrics())
+        found.scrape_ms = (time.monotonic() - scraped_at) * 1000
+        found.beats = {name: after_metrics[name] - before_metrics.get(name, 0.0) for name in after_metrics}
+        self._console.print(
+            f"  {found.cpu_percent:.0f} % of a core, {found.rss_mib:.0f} MiB, round trip of a beat "
+            f"{found.flock['round_trip_ms']} ms, {found.beats}, the kernel dropped {found.udp_drops}"
+        )
+
+    # ---- how soon it acts ----
+
+    async def _fail_over_singly(self, found: Found, companies: Sequence[Company]) -> None:
+        for company in companies:
+            primary = company.primary
+            assert primary is not None
+            began_at = self._clock.now()
+            primary.lose_postmaster()
+            await self._until_replaced([company], began_at)
+            found.singles_ms.append(_ordered_at(company, 2, began_at))
+            await asyncio.sleep(1.0)
+        if found.singles_ms:
+            said = ", ".join(f"{ms:.0f}" for ms in found.singles_ms)
+            self._console.print(f"  failovers alone: {said} ms")
+
+    async def _lose_at_once(self, found: Found, companies: Sequence[Company]) -> None:
+        if not companies:
+            return
+        began_at = self._clock.now()
+        for company in companies:
+            primary = company.primary
+            assert primary is not None
+            self._doors.silent.add(primary.member.address)
+            primary.fall_silent()
+        found.lost = len(companies)
+        await self._until_replaced(companies, began_at)
+        found.replaced_ms = sorted(_ordered_at(company, 2, began_at) for company in companies)
+        self._console.print(
+            f"  {found.lost} lost at once: replaced after {found.replaced_ms[0]:.0f} to "
+            f"{found.replaced_ms[-1]:.0f} ms (patient: silent after "
+            f"{PROFILES[PROFILE].suspect_floor_ms} ms)"
+        )
+
+    async def _until_replaced(self, companies: Sequence[Company], began_at: int) -> None:
+        ends_at = time.monotonic() + REPLACED_WITHIN_S
+        while time.monotonic() < ends_at:
+            if all(_is_replaced(company) for company in companies):
+                return
+            await asyncio.sleep(0.02)
+        late = [company.group.name for company in companies if not _is_replaced(company)]
+        raise StageFailed(f"not replaced within {REPLACED_WITHIN_S:.0f} s: {', '.join(late)}")
+
+    async def _false_alarms(self, found: Found, companies: Sequence[Company]) -> None:
+        meant = {company.group.name.encode() for company in companies}
+        epochs = _EPOCH.findall(await self._metrics())
+        found.false_alarms = sum(float(epoch) > 1 for cluster, epoch in epochs if cluster not in meant)
+
+    async def _metrics(self) -> bytes:
+        return await self._stage.get("/metrics")
+
+
+def _beating(groups: Sequence[Group], revisions: dict[str, int]) -> list[tuple[str, str, str, bool, int]]:
+    return [
+        (member.cluster, member.name, member.incarnation, member.is_first_primary, revisions[member.cluster])
+        for group in groups
+        for member in group.members
+    ]
+
+
+def _is_replaced(company: Company) -> bool:
+    """The new primary was told to serve, and who else lives to follow it."""
+    kinds = [
+        {order.kind for order in player.ordered if order.epoch == 2} for player in company.players.values()
+    ]
+    return any("serve" in kind for kind in kinds) and any("follow" in kind for kind in kinds)
+
+
+def _ordered_at(company: Company, epoch: int, began_at: int) -> float:
+    """Milliseconds until the order to serve and the first one to follow had come."""
+    first: dict[str, int] = {}
+    for player in company.players.values():
+        for order in player.ordered:
+            if order.epoch == epoch and order.kind in ("serve", "follow"):
+                first[order.kind] = min(first.get(order.kind, order.at), order.at)
+    return (max(first.values()) - began_at) / 1000
+
+
+def _samples(metrics: bytes) -> dict[str, float]:
+    return {
+        f"{name.decode().removeprefix('primacy_').removesuffix('_total')} {outcome.decode()}": float(value)
+        for name, outcome, value in _SAMPLE.findall(metrics)
+    }

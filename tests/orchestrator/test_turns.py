@@ -1,0 +1,113 @@
+"""Whose turn it is, in a fleet of many clusters."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from common.ids import ClusterName
+from common.timebase import Instant
+from orchestrator.core.engine import Engine
+from orchestrator.core.events import SpecLoaded
+from orchestrator.shell.case import Case
+from orchestrator.shell.turns import CALM_AT_A_TICK, Turns
+from tests.orchestrator.control_node import spec_of
+from tests.orchestrator.fakes import CALM, SHOP, TERM, deciding, record, shell
+
+NOW = Instant(5_000_000)
+
+
+def calm_cases(count: int) -> tuple[dict[ClusterName, Case], Turns]:
+    names = [ClusterName(f"c{number:04d}") for number in range(count)]
+    cases = {name: Case(name, Engine(name), decision=CALM) for name in names}
+    turns = Turns(cases)
+    for case in cases.values():
+        turns.note(case)
+    return cases, turns
+
+
+def test_few_calm_clusters_all_have_a_turn_at_each_tick() -> None:
+    cases, turns = calm_cases(CALM_AT_A_TICK)
+    assert {case.cluster for case in turns.due(NOW, (), is_tick=True)} == set(cases)
+
+
+def test_of_many_calm_clusters_each_has_its_turn_within_a_round_of_ticks() -> None:
+    cases, turns = calm_cases(3 * CALM_AT_A_TICK)
+    seen = [case.cluster for _ in range(3) for case in turns.due(NOW, (), is_tick=True)]
+    assert len(seen) == len(set(seen)) == len(cases)
+
+
+def test_one_that_is_not_calm_has_a_turn_at_every_tick() -> None:
+    cases, turns = calm_cases(10 * CALM_AT_A_TICK)
+    restless = cases[ClusterName("c0999")]
+    restless.decision = deciding(record())
+    restless.record = record(rules=record().rules * 2)
+    turns.note(restless)
+    assert all(restless in turns.due(NOW, (), is_tick=True) for _ in range(3))
+    assert turns.any_busy
+
+
+def test_a_cluster_is_due_at_its_own_time_without_any_tick() -> None:
+    cases, turns = calm_cases(3)
+    case = cases[ClusterName("c0001")]
+    case.again_at = Instant(NOW + 1_000)
+    turns.note(case)
+    assert turns.next_at() == case.again_at
+    assert turns.due(NOW, (), is_tick=False) == []
+    assert turns.due(case.again_at, (), is_tick=False) == [case]
+    assert turns.next_at() is None or turns.due(case.again_at, (), is_tick=False) == []
+
+
+async def test_a_cluster_that_waits_for_etcd_keeps_no_other_from_deciding(tmp_path: Path) -> None:
+    async with shell(tmp_path) as one:
+        await one.lead()
+        gate = asyncio.Event()
+        save = one.records.save
+
+        async def slowly(*args: object) -> int:
+            await gate.wait()
+            return await save(*args)  # type: ignore[arg-type]
+
+        one.records.save = slowly  # type: ignore[method-assign]
+        one.engine.script.append(deciding(record()))
+        running = asyncio.create_task(one.loop.run())
+        one.inbox.put(SHOP, SpecLoaded(one.clock.now(), spec_of()))
+        await asyncio.sleep(0.01)
+        assert one.loop.cases[SHOP].is_turning
+        other = ClusterName("other")
+        before = one.diary.count("decided")
+        one.inbox.put(other, SpecLoaded(one.clock.now(), spec_of()))
+        await asyncio.sleep(0.01)
+        assert one.loop.cases[SHOP].is_turning
+        assert one.diary.count("decided") > before
+        gate.set()
+        await asyncio.sleep(0.01)
+        assert not one.loop.cases[SHOP].is_turning
+        running.cancel()
+
+
+async def test_a_term_begins_only_when_the_turns_of_the_one_before_have_ended(tmp_path: Path) -> None:
+    """What they save or order was decided under that one."""
+    async with shell(tmp_path) as one:
+        await one.lead()
+        gate = asyncio.Event()
+        save = one.records.save
+
+        async def slowly(*args: object) -> int:
+            await gate.wait()
+            return await save(*args)  # type: ignore[arg-type]
+
+        one.records.save = slowly  # type: ignore[method-assign]
+        one.engine.script.extend([deciding(record()), deciding(assign=9)])
+        running = asyncio.create_task(one.loop.run())
+        one.inbox.put(SHOP, SpecLoaded(one.clock.now(), spec_of()))
+        await asyncio.sleep(0.01)
+        one.loop.lead(None)
+        one.loop.lead(type(TERM)(create_revision=9, key="election", lease_id=2))
+        await asyncio.sleep(0.01)
+        assert not one.loop.leads
+        gate.set()
+        await asyncio.sleep(0.01)
+        assert one.loop.leads
+        assert one.loop.cases[SHOP].told_of_term == 9
+        running.cancel()
