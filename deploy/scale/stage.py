@@ -258,6 +258,8 @@ _NO_POSTGRES = PostgresConfig(
     replication_password_file=_NOWHERE,
     probe_user="",
     probe_password_file=_NOWHERE,
+    canary_user="",
+    canary_password_file=None,
     hba=(),
     settings={},
 )

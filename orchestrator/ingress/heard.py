@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from common.clock import Clock
-from common.datagram import BeatFrame, Flags, ReplayWindow, member_id, member_key
+from common.datagram import BeatFrame, Flags, member_id, member_key
 from common.ids import ClusterName, MemberName
+from common.replay_window import ReplayWindow
 from common.timebase import Instant, elapsed_ms
 from orchestrator.core.events import Beat
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from common.assignment import Version
 from common.datagram import (
     DATAGRAM_BYTES_MAX,
-    LEFT_BOOTS_KEPT,
     AckFrame,
     BadDatagram,
     BadTag,
@@ -20,7 +19,6 @@ from common.datagram import (
     Header,
     RelayFrame,
     Replayed,
-    ReplayWindow,
     Truncated,
     UnknownMember,
     WrongVersion,
@@ -32,6 +30,7 @@ from common.datagram import (
 from common.facts import PostgresState, WriteState
 from common.ids import IncarnationId
 from common.lsn import Lsn
+from common.replay_window import LEFT_BOOTS_KEPT, ReplayWindow
 
 SECRET = b"s" * 32
 KEY = member_key(SECRET, "shop", "a", 1)

@@ -68,7 +68,7 @@ async def test_a_cluster_that_waits_for_etcd_keeps_no_other_from_deciding(tmp_pa
             await gate.wait()
             return await save(*args)  # type: ignore[arg-type]
 
-        one.records.save = slowly  # type: ignore[method-assign]
+        one.records.save = slowly  # type: ignore[method-assign, assignment]
         one.engine.script.append(deciding(record()))
         running = asyncio.create_task(one.loop.run())
         one.inbox.put(SHOP, SpecLoaded(one.clock.now(), spec_of()))
@@ -97,7 +97,7 @@ async def test_a_term_begins_only_when_the_turns_of_the_one_before_have_ended(tm
             await gate.wait()
             return await save(*args)  # type: ignore[arg-type]
 
-        one.records.save = slowly  # type: ignore[method-assign]
+        one.records.save = slowly  # type: ignore[method-assign, assignment]
         one.engine.script.extend([deciding(record()), deciding(assign=9)])
         running = asyncio.create_task(one.loop.run())
         one.inbox.put(SHOP, SpecLoaded(one.clock.now(), spec_of()))
@@ -105,7 +105,7 @@ async def test_a_term_begins_only_when_the_turns_of_the_one_before_have_ended(tm
         one.loop.lead(None)
         one.loop.lead(type(TERM)(create_revision=9, key="election", lease_id=2))
         await asyncio.sleep(0.01)
-        assert not one.loop.leads
+        assert [one.loop.leads] == [False]
         gate.set()
         await asyncio.sleep(0.01)
         assert one.loop.leads

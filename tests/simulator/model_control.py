@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from common.assignment import Version
-from common.datagram import Replayed, ReplayWindow
+from common.datagram import Replayed
 from common.facts import NO_VERSION, Facts
 from common.ids import ClusterName
+from common.replay_window import ReplayWindow
 from common.timebase import Instant
 from orchestrator.core import events as ev
 from orchestrator.core.decision import Decision
@@ -391,8 +392,7 @@ class Control(Program):
 
     def _tell_of_term(self) -> None:
         if self._told_of_term != self.term:
-            self._told_of_term = self.term
-            self._told_of_nodes = self.other_nodes
+            self._told_of_term, self._told_of_nodes = self.term, self.other_nodes
             self.engine.feed(
                 ev.LeadershipGained(
                     self.now, self.term, self.etcd.cluster_id, self._told_of_nodes, self.highest_seen
