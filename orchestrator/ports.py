@@ -56,6 +56,7 @@ class Term:
     """The term's number: the create revision of the election key. Every write of the term compares it."""
     key: str
     lease_id: int
+    """Compared as well: an etcd that was restored from a copy counts up again, and may give a number twice."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from common.errors import LostLeadership
 from orchestrator.etcd.client import Client
 from orchestrator.etcd.keyspace import Keyspace
 from orchestrator.etcd.swap import swap
-from orchestrator.etcd.transaction import created_at, delete, get, prefix_end
+from orchestrator.etcd.transaction import created_at, delete, get, leased_to, prefix_end
 from orchestrator.ports import NOTES_KEPT, Conflict, Note, Shelf, Term
 from protos import etcd_pb2 as pb
 
@@ -79,7 +79,7 @@ class EtcdHistoryStore:
             )
         )
         result = await self._client.transaction(
-            [created_at(term.key, term.create_revision)],
+            [created_at(term.key, term.create_revision), leased_to(term.key, term.lease_id)],
             [delete(kv.key.decode()) for kv in oldest.kvs],
             [get(term.key)],
         )

@@ -24,7 +24,7 @@ from common.clock import Clock
 from common.errors import LostLeadership, NotDelivered, OutcomeUnknown, Refused
 from common.timebase import after_ms
 from orchestrator.etcd.client import Client
-from orchestrator.etcd.transaction import TransactionResult, created_at, get, modified_at, put
+from orchestrator.etcd.transaction import TransactionResult, created_at, get, leased_to, modified_at, put
 from orchestrator.ports import BODY_BYTES_MAX, ClusterIdChanged, Conflict, Term
 
 
@@ -40,7 +40,8 @@ async def swap(
     compare = [modified_at(key, expected)]
     if_not = [get(key)]
     if term is not None:
-        compare.append(created_at(term.key, term.create_revision))
+        # By the lease too: an etcd restored from a copy counts up again, and may give a create revision twice.
+        compare += [created_at(term.key, term.create_revision), leased_to(term.key, term.lease_id)]
         if_not.append(get(term.key))
     until = after_ms(clock.now(), client.times.total_within_ms)
     unknown: OutcomeUnknown | None = None
@@ -76,7 +77,8 @@ def _settled(
 ) -> int:
     if term is not None:
         holder = result.ranges[1]
-        if not holder or holder[0].create_revision != term.create_revision:
+        holds = holder and (holder[0].create_revision, holder[0].lease_id)
+        if holds != (term.create_revision, term.lease_id):
             raise LostLeadership(f"term {term.create_revision} is over: {key} was not saved under it")
     found = result.ranges[0]
     if after is not None and found and found[0].mod_revision > expected and found[0].value == body:

@@ -56,6 +56,11 @@ def created_at(key: str, revision: int) -> pb.Compare:
     )
 
 
+def leased_to(key: str, lease_id: int) -> pb.Compare:
+    """The key is there and lies under this lease (0: under none)."""
+    return pb.Compare(result=pb.Compare.EQUAL, target=pb.Compare.LEASE, key=key.encode(), lease=lease_id)
+
+
 def modified_at(key: str, revision: int) -> pb.Compare:
     """0: the key is absent."""
     return pb.Compare(result=pb.Compare.EQUAL, target=pb.Compare.MOD, key=key.encode(), mod_revision=revision)

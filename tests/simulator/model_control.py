@@ -69,7 +69,7 @@ class Control(Program):
         self.engine = Engine(self._cluster)
         self.election = Election(self, self._told)
         self.dispatch = Dispatch(self)
-        self.term = 0
+        self.term = self.lease = 0
         self.elected: int | None = None
         self._is_over = False
         self.leases = Leases(self.clock, self._proof)
@@ -218,7 +218,7 @@ class Control(Program):
         if self.term and not self._leads:
             self._end_term()
         if self.elected is not None and not self.term:
-            self.term, self._is_over = self.elected, False
+            self.term, self.lease, self._is_over = self.elected, self.election.lease, False
             self.must_load, self._told_of_term = True, 0
             self._pause_until, self._failures = Instant(0), 0
         if self.term:
@@ -278,7 +278,7 @@ class Control(Program):
     # ---- the record ----
 
     def _save(self, decision: Decision, record: Record, saves: int) -> None:
-        term, expected = self.term, self.revision
+        term, lease, expected = self.term, self.lease, self.revision
         began = self.now
         state = {"tries": 0, "open": True}
 
@@ -290,7 +290,7 @@ class Control(Program):
                 return
             repeated = state["tries"] > 0
             state["tries"] += 1
-            self.ask_etcd(lambda: self.etcd.save(record, expected, term, repeated=repeated), finish)
+            self.ask_etcd(lambda: self.etcd.save(record, expected, term, lease, repeated=repeated), finish)
             self.timer(_CALL_US, attempt)
 
         def finish(outcome: int | Saved) -> None:

@@ -122,9 +122,9 @@ class Etcd:
         if lease == self.lease and self.term:
             self._vacate()
 
-    def save(self, record: Record, expected: int, term: int, *, repeated: bool) -> int | Saved:
+    def save(self, record: Record, expected: int, term: int, lease: int, *, repeated: bool) -> int | Saved:
         """The swap of orchestrator/etcd/swap.py: the same transaction again settles an unknown outcome."""
-        if term != self.term:
+        if (term, lease) != (self.term, self.lease):
             return Saved.LOST_LEADERSHIP
         if expected != self.record_revision:
             if repeated and self.record_revision > expected and self.record == record:

@@ -81,19 +81,20 @@ def test_datagrams_are_lost_doubled_and_out_of_order_in_bad_weather() -> None:
 
 def test_etcd_saves_under_the_term_and_the_revision_alone() -> None:
     etcd = _etcd()
-    term, _ = etcd.elect("n1")
-    assert etcd.save(RECORD, 0, term + 1, repeated=False) is Saved.LOST_LEADERSHIP
-    revision = etcd.save(RECORD, 0, term, repeated=False)
+    term, lease = etcd.elect("n1")
+    assert etcd.save(RECORD, 0, term + 1, lease, repeated=False) is Saved.LOST_LEADERSHIP
+    assert etcd.save(RECORD, 0, term, lease + 1, repeated=False) is Saved.LOST_LEADERSHIP
+    revision = etcd.save(RECORD, 0, term, lease, repeated=False)
     assert isinstance(revision, int)
-    assert etcd.save(replace(RECORD, epoch=2), 0, term, repeated=False) is Saved.CONFLICT
+    assert etcd.save(replace(RECORD, epoch=2), 0, term, lease, repeated=False) is Saved.CONFLICT
 
 
 def test_the_same_save_again_settles_an_unknown_outcome() -> None:
     etcd = _etcd()
-    term, _ = etcd.elect("n1")
-    revision = etcd.save(RECORD, 0, term, repeated=False)
-    assert etcd.save(RECORD, 0, term, repeated=True) == revision
-    assert etcd.save(replace(RECORD, epoch=2), 0, term, repeated=True) is Saved.CONFLICT
+    term, lease = etcd.elect("n1")
+    revision = etcd.save(RECORD, 0, term, lease, repeated=False)
+    assert etcd.save(RECORD, 0, term, lease, repeated=True) == revision
+    assert etcd.save(replace(RECORD, epoch=2), 0, term, lease, repeated=True) is Saved.CONFLICT
 
 
 def test_a_lease_that_is_not_kept_runs_out_and_frees_the_election() -> None:
@@ -143,7 +144,7 @@ def test_one_control_node_leads_and_another_takes_its_place(controls: int) -> No
 def test_a_leader_that_stood_still_lets_go_and_its_late_write_is_refused() -> None:
     fleet = Fleet(5, controls=3)
     assert fleet.world.run_until(fleet.world.now_us + 40_000_000, fleet.whole)
-    old, term = fleet.control, fleet.etcd.term
+    old, term, lease = fleet.control, fleet.etcd.term, fleet.etcd.lease
     old.freeze()
     fleet.world.run_until(fleet.world.now_us + 5_000_000)
     assert fleet.control is not old
@@ -151,7 +152,8 @@ def test_a_leader_that_stood_still_lets_go_and_its_late_write_is_refused() -> No
     fleet.world.run_until(fleet.world.now_us + 1_000_000)
     assert old.term == 0
     assert fleet.record() is not None
-    assert fleet.etcd.save(RECORD, fleet.etcd.record_revision, term, repeated=False) is Saved.LOST_LEADERSHIP
+    late = fleet.etcd.save(RECORD, fleet.etcd.record_revision, term, lease, repeated=False)
+    assert late is Saved.LOST_LEADERSHIP
 
 
 def test_the_specification_of_a_fleet_has_no_mistakes() -> None:

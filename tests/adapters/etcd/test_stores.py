@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,7 @@ from orchestrator.etcd.history import EtcdHistoryStore
 from orchestrator.etcd.keyspace import Keyspace
 from orchestrator.etcd.record_store import EtcdRecordStore
 from orchestrator.etcd.spec_store import EtcdSpecStore
-from orchestrator.ports import Conflict, Shard, Term
+from orchestrator.ports import Conflict, Shard, Shelf, Term
 from tests.adapters.etcd.forgetful import ForgetfulClient
 from tests.adapters.etcd.record_store_contract import (
     HistoryStoreContract,
@@ -173,6 +174,20 @@ class TestThroughABadLine:
             assert stored.mod_revision == revision
         finally:
             await client.close()
+
+    async def test_a_term_is_known_by_its_lease_too(
+        self, client: Client, term: Term, keys: Keyspace, clock: BootClock
+    ) -> None:
+        """An etcd restored from a copy counts up again: another node's election may get the same create revision."""
+        before = replace(term, lease_id=77)
+        records, history = EtcdRecordStore(client, keys, clock), EtcdHistoryStore(client, keys, clock)
+        with pytest.raises(LostLeadership):
+            await records.save("main", b"one", 0, before)
+        assert await records.load("main") is None
+        assert await records.save("main", b"one", 0, term)
+        await history.put(Shelf.INCIDENTS, "main", "1", b"first", term)
+        with pytest.raises(LostLeadership):
+            await history.put(Shelf.INCIDENTS, "main", "2", b"second", before)
 
     async def test_leadership_lost_meanwhile_is_told_as_that(
         self, relay: Relay, term: Term, client: Client, keys: Keyspace, clock: BootClock, etcd: EtcdMember
