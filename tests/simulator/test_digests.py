@@ -17,6 +17,10 @@ _OTHERS = tuple(found for minor in range(12, 20) if (found := shutil.which(f"pyt
 _WRITE = "python -m tests.simulator.digests --write"
 
 
+def test_some_traces_are_kept() -> None:
+    assert len(kept()) >= 3
+
+
 @pytest.mark.parametrize("plan", kept())
 def test_the_trace_of_a_small_plan_is_the_one_that_is_kept(plan: str) -> None:
     assert digest_of(plan) == kept()[plan], f"only after a change that was meant: {_WRITE}"
