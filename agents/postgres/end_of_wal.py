@@ -28,6 +28,12 @@ async def measure_end(server: Server) -> EndOfWal:
     return EndOfWal(found.timeline, found.end_lsn, flushed_lsn, found.next_record_would_end_lsn)
 
 
+async def end_lsn_of(server: Server) -> Lsn:
+    """Where the log of a stopped one ends."""
+    found, _ = await _scan(server)
+    return found.end_lsn
+
+
 async def reached(server: Server, position: Position) -> bool:
     found, _ = await _scan(server)
     return Position(found.timeline, found.end_lsn) >= position

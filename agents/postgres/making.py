@@ -18,13 +18,14 @@ from psycopg.conninfo import make_conninfo
 
 from agents.core.steps import StepFailed
 from agents.postgres import marker
+from agents.postgres.end_of_wal import end_lsn_of
 from agents.postgres.files import sync_directory
 from agents.postgres.look import read_directory
 from agents.postgres.programs import run_program
 from agents.postgres.server import Server
 from agents.postgres.service_file import address
 from agents.postgres.sql import bounded, fetch
-from agents.postgres.starting import start_standby
+from agents.postgres.starting import replay
 from agents.postgres.stopping import stop
 from common.assignment import Upstream
 from common.facts import PostgresState
@@ -33,6 +34,9 @@ _NEW = "primacy-new"
 _EMPTY_WITHIN_MS = 600_000
 _CHECKPOINT_WITHIN_MS = 120_000
 _STOP_WITHIN_MS = 60_000
+_REPLAYS = 2
+"""A stop that makes a restart point need not note how far was replayed; the next one, which can't make another, does.
+"""
 _PERCENT = re.compile(r"\((\d+)%\)")
 
 
@@ -94,10 +98,7 @@ async def rewind(server: Server, upstream: Upstream) -> None:
         raise StepFailed(f"the data directory is {directory.state}: a rewind needs a whole one")
     server.activity = f"rewinding to {upstream.member}"
     try:
-        if not (await server.control_data()).clean_shutdown:
-            # Replayed as a standby, it is brought to a clean stop without writing WAL of its own.
-            await start_standby(server)
-            await stop(server, clean=True, clean_within_ms=_STOP_WITHIN_MS)
+        await _replay_everything(server)
         # Right after a promotion, pg_rewind of 15 sees only the checkpoint before it (E10).
         await _ask_source(server, upstream, "checkpoint" if server.version.major <= 15 else "select 1")
         # pg_rewind replaces our marker by the source's, which is a sign as good as this one.
@@ -112,6 +113,33 @@ async def rewind(server: Server, upstream: Upstream) -> None:
     finally:
         server.activity = ""
         server.forget_directory()
+
+
+async def _replay_everything(server: Server) -> None:
+    """pg_rewind wants a clean stop, and takes back the pages that WAL up to the control file's minimum recovery
+    point names. One that stopped before it had replayed all of its WAL has pages from above that point on its disk
+    all the same, if it was a primary: they would stay, and rows that everybody else has be missing here.
+    """
+    end_lsn = await end_lsn_of(server)
+    for _ in range(_REPLAYS):
+        control = await server.control_data()
+        if control.state == "shut down" or (
+            control.clean_shutdown and control.minimum_recovery_lsn >= end_lsn
+        ):
+            return
+        # As a standby, which writes no WAL of its own.
+        try:
+            await replay(server, end_lsn)
+        except StepFailed:
+            await stop(server, clean=False, clean_within_ms=0)  # a clone comes next, which needs it stopped
+            raise
+        await stop(server, clean=True, clean_within_ms=_STOP_WITHIN_MS)
+    control = await server.control_data()
+    if not control.clean_shutdown or control.minimum_recovery_lsn < end_lsn:
+        raise StepFailed(
+            f"its WAL ends at {end_lsn}, but after its recovery it is {control.state} at "
+            f"{control.minimum_recovery_lsn}: it can't be rewound"
+        )
 
 
 async def write_marker(server: Server, mark: marker.Marker) -> None:

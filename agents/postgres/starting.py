@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 
 from agents.core.steps import StepFailed
@@ -19,10 +22,13 @@ from agents.postgres.processes import children, cpu_ticks
 from agents.postgres.server import Server
 from agents.postgres.settings import include_last, purge_auto_conf
 from agents.postgres.sql import NoAnswer
+from common.lsn import Lsn
 from common.timebase import elapsed_ms
 
 _LOOK_EVERY_S = 0.002
 _READY = "ready"
+_REPLAYED = "select coalesce(pg_last_wal_replay_lsn(), '0/0')::text"
+_IDLE_TICKS_PER_S = 0.5
 
 
 async def start_standby(server: Server) -> None:
@@ -34,21 +40,52 @@ async def start_primary(server: Server) -> None:
     await _start(server, as_primary=True)
 
 
+async def replay(server: Server, end_lsn: Lsn) -> None:
+    """As a standby without upstream, until all that it has, up to `end_lsn`, is replayed. Nothing must run.
+
+    That it takes SQL says too little: of one that crashed after its promotion and before a checkpoint, PostgreSQL
+    calls that consistent which was replayed up to the promotion. It may also take none: locks of transactions that
+    were open when it died keep everybody out, and above too many subtransactions of theirs it does not open. So one
+    that stands still is left at that; how far it came is to be read from the control file, once it is stopped.
+    """
+    words_from = log_size(server.config)
+    postmaster = await _spawn(server, as_primary=False)
+
+    async def is_replayed() -> bool:
+        (replayed,) = await server.control.row(_REPLAYED, within_ms=server.config.sql_within_ms)
+        return Lsn.parse(replayed) >= end_lsn
+
+    try:
+        await _until(server, postmaster, words_from, is_replayed)
+    except StepFailed:
+        if not postmaster.alive:
+            raise
+
+
 async def _start(server: Server, *, as_primary: bool) -> None:
     words_from = log_size(server.config)
     postmaster = await server.find()
     if postmaster is None:
-        removed = await server.write("preparing the start", partial(_prepare, server, as_primary=as_primary))
-        for name in removed:
-            server.notice(f"{name} was set in postgresql.auto.conf; the agent owns it and removed it there")
-        postmaster = server.spawn()
+        postmaster = await _spawn(server, as_primary=as_primary)
     elif as_primary is await server.read("looking at standby.signal", partial(_has_signal, server)):
         raise StepFailed("PostgreSQL runs already, in the other role")
-    await _until_it_takes_sql(server, postmaster, words_from)
+
+    async def takes_sql() -> bool:
+        await server.control.connect(server.config.sql_within_ms)
+        return True
+
+    await _until(server, postmaster, words_from, takes_sql)
     seen = await positions(server, server.control, server.config.sql_within_ms)
     await server.watching.connect(server.config.sql_within_ms)
     if seen.recovering is as_primary:
         raise StepFailed(f"PostgreSQL came up {'in' if as_primary else 'out of'} recovery")
+
+
+async def _spawn(server: Server, *, as_primary: bool) -> Postmaster:
+    removed = await server.write("preparing the start", partial(_prepare, server, as_primary=as_primary))
+    for name in removed:
+        server.notice(f"{name} was set in postgresql.auto.conf; the agent owns it and removed it there")
+    return server.spawn()
 
 
 def _has_signal(server: Server) -> bool:
@@ -85,25 +122,28 @@ def _prepare(server: Server, *, as_primary: bool) -> list[str]:
     return purge_auto_conf(data, config.run_as)
 
 
-async def _until_it_takes_sql(server: Server, postmaster: Postmaster, words_from: int) -> None:
+async def _until(
+    server: Server, postmaster: Postmaster, words_from: int, is_done: Callable[[], Awaitable[bool]]
+) -> None:
+    """Asked once it says that it is ready. Raise StepFailed when it dies, or stands still."""
     config = server.config
     begun_at = progress_at = server.clock.now()
-    progress: object = None
+    progress = _progress(server, postmaster)
     while True:
         if not postmaster.alive:
             raise StepFailed(f"PostgreSQL did not start: {last_words(config, words_from)}")
         found = await server.read("reading postmaster.pid", partial(read_pid_file, config.data_directory))
         if found is not None and found.pid == postmaster.pid and found.status == _READY:
-            try:
-                await server.control.connect(config.sql_within_ms)
-                return
-            except NoAnswer:
-                await asyncio.sleep(_LOOK_EVERY_S)
+            with suppress(NoAnswer):
+                if await is_done():
+                    return
         now = server.clock.now()
-        seen = _progress(server, postmaster)
-        if seen != progress:
-            progress, progress_at = seen, now
         silent_ms = elapsed_ms(since=progress_at, now=now)
+        seen = _progress(server, postmaster)
+        if seen.titles != progress.titles or (
+            silent_ms > config.start_silent_ms and seen.works_since(progress, silent_ms)
+        ):
+            progress, progress_at, silent_ms = seen, now, 0
         if silent_ms > config.start_silent_ms or elapsed_ms(since=begun_at, now=now) > config.start_within_ms:
             raise StepFailed(
                 f"PostgreSQL runs but takes no SQL yet ({found.status if found else 'no postmaster.pid'}), "
@@ -112,10 +152,21 @@ async def _until_it_takes_sql(server: Server, postmaster: Postmaster, words_from
         await asyncio.sleep(_LOOK_EVERY_S)
 
 
-def _progress(server: Server, postmaster: Postmaster) -> object:
-    """Moves while recovery works: the startup process's title names the segment, and it uses the CPU."""
-    return [
-        (child.pid, child.title, cpu_ticks(child.pid))
-        for child in children(postmaster.pid, server.config.title)
-        if child.is_startup
-    ]
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    """Of recovery: the startup process's title names the segment, and it uses the CPU."""
+
+    titles: tuple[tuple[int, str], ...]
+    cpu_ticks: int
+
+    def works_since(self, before: _Progress, silent_ms: int) -> bool:
+        """One that has nothing left to replay looks for more every 100 ms, which costs some ticks too (2 in 15 s on
+        the machine where that was measured): they took a start that would never end for one that works."""
+        return self.cpu_ticks - before.cpu_ticks > silent_ms * _IDLE_TICKS_PER_S / 1000
+
+
+def _progress(server: Server, postmaster: Postmaster) -> _Progress:
+    startup = [child for child in children(postmaster.pid, server.config.title) if child.is_startup]
+    return _Progress(
+        tuple((child.pid, child.title) for child in startup), sum(cpu_ticks(child.pid) for child in startup)
+    )
