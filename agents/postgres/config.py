@@ -57,6 +57,11 @@ class InstanceConfig:
     """Crash recovery of much WAL takes long; a start without progress is given up far earlier."""
     start_silent_ms: int = 15_000
     """A start that shows no progress for this long is given up."""
+    clone_silent_ms: int = 300_000
+    """A clone (or an initdb) that stands still for this long is ended. A source may make a checkpoint and count its
+    files for minutes before it sends the first byte."""
+    rewind_silent_ms: int = 120_000
+    """The same for a rewind, whose source has made its checkpoint before; only the list of its files takes long."""
     die_within_ms: int = 1_000
     """After this an immediate shutdown is enforced with SIGKILL."""
 

@@ -59,7 +59,9 @@ async def initdb(server: Server) -> str:
     for locale in ("C.UTF-8", "C"):
         try:
             new = config.data_directory / _NEW
-            await run_program(config, "initdb", ["-D", new, f"--locale={locale}", *options])
+            await run_program(
+                config, "initdb", ["-D", new, f"--locale={locale}", *options], config.clone_silent_ms
+            )
             break
         except StepFailed as failure:
             if locale == "C" or "locale" not in str(failure):
@@ -84,7 +86,7 @@ async def clone(server: Server, upstream: Upstream) -> None:
         source = make_conninfo(**address(config, upstream))
         where: list[str | Path] = ["-D", config.data_directory / _NEW, "-d", source]
         how = ["-X", "stream", "-c", "fast", "--no-password", "--progress"]
-        await run_program(config, "pg_basebackup", [*where, *how], progress)
+        await run_program(config, "pg_basebackup", [*where, *how], config.clone_silent_ms, progress)
         await _move_up(server)
     finally:
         server.activity = ""
@@ -104,9 +106,12 @@ async def rewind(server: Server, upstream: Upstream) -> None:
         # pg_rewind replaces our marker by the source's, which is a sign as good as this one.
         half = partial(marker.write_marker, config, marker.half_marker(config, "rewind"))
         await server.write("marking the rewind", half)
-        source = make_conninfo(**address(config, upstream), dbname="postgres")
+        source = make_conninfo(
+            **address(config, upstream), dbname="postgres", fallback_application_name="pg_rewind"
+        )
         arguments: list[str | Path] = ["-D", config.data_directory, "--source-server", source]
-        await run_program(config, "pg_rewind", [*arguments, "--no-ensure-shutdown", "--progress"])
+        how = ["--no-ensure-shutdown", "--progress"]
+        await run_program(config, "pg_rewind", [*arguments, *how], config.rewind_silent_ms)
         if not (config.data_directory / "backup_label").exists():
             # "No rewind required" is said where it is wrong, too (E10, E10b), and read from no message.
             raise StepFailed("pg_rewind found nothing to do, but the member has diverged")
@@ -196,7 +201,7 @@ def _move(server: Server) -> None:
 
 async def _ask_source(server: Server, upstream: Upstream, statement: str = "select 1") -> None:
     """Before anything is thrown away: one that can't be reached now may be reached later."""
-    target = make_conninfo(**address(server.config, upstream), dbname="postgres", connect_timeout=5)
+    target = make_conninfo(**{**address(server.config, upstream), "connect_timeout": "5"}, dbname="postgres")
     try:
         connection = await psycopg.AsyncConnection.connect(target, autocommit=True)
     except psycopg.Error as error:

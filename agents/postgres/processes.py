@@ -93,6 +93,16 @@ def ticks_at(now: Instant) -> int:
     return now * os.sysconf("SC_CLK_TCK") // (1000 * MS_US)
 
 
+def signs_of_work(pid: int) -> tuple[int, ...]:
+    """Of its first thread: CPU ticks and context switches. The same twice: it did not run in between."""
+    switches = []
+    with suppress(*_GONE):
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines():
+            if "ctxt_switches" in line:
+                switches.append(int(line.split()[1]))
+    return (cpu_ticks(pid), *switches)
+
+
 def full_title(pid: int) -> str:
     try:
         return (

@@ -12,6 +12,17 @@ from common.assignment import Upstream
 
 _HEAD = "# Written by primacy's agent, which replaces it.\n"
 
+# Seconds, and milliseconds for the last. Whoever waits for an answer sends nothing, so without these a receiver,
+# pg_rewind or pg_basebackup would wait for a host that is gone for as long as the kernel's two hours.
+_NOTICES_SILENCE = {
+    "connect_timeout": "10",
+    "keepalives": "1",
+    "keepalives_idle": "2",
+    "keepalives_interval": "1",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "5000",
+}
+
 
 def section_name(epoch: int) -> str:
     return f"e{epoch}"
@@ -20,27 +31,19 @@ def section_name(epoch: int) -> str:
 def service_text(config: InstanceConfig, stream: Stream | None) -> str:
     if stream is None:
         return _HEAD
-    # A receiver must notice a silent upstream by itself, also in the middle of connecting.
-    options = {
-        **address(config, stream.upstream),
-        "connect_timeout": "2",
-        "keepalives": "1",
-        "keepalives_idle": "2",
-        "keepalives_interval": "1",
-        "keepalives_count": "3",
-        "tcp_user_timeout": "5000",
-    }
+    options = {**address(config, stream.upstream), "connect_timeout": "2"}
     body = "".join(f"{name}={value}\n" for name, value in options.items())
     return f"{_HEAD}[{section_name(stream.epoch)}]\n{body}"
 
 
 def address(config: InstanceConfig, upstream: Upstream) -> dict[str, str]:
-    """How a libpq program of ours reaches an upstream."""
+    """How a libpq program of ours reaches an upstream. It ends by itself when that host falls silent."""
     return {
         "host": upstream.host,
         "port": str(upstream.port),
         "user": config.replication_user,
         "passfile": str(config.password_file),
+        **_NOTICES_SILENCE,
     }
 
 

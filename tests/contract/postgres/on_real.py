@@ -288,7 +288,10 @@ class RealServer(Server):
         where = " ".join(f"{name}={value}" for name, value in address(config, source.upstream).items())
         source_server = ["--source-server", f"{where} dbname=postgres"]
         await run_program(
-            config, "pg_rewind", ["-D", config.data_directory, *source_server, "--no-ensure-shutdown"]
+            config,
+            "pg_rewind",
+            ["-D", config.data_directory, *source_server, "--no-ensure-shutdown"],
+            config.rewind_silent_ms,
         )
         found = (config.data_directory / "backup_label").exists()
         if found:
