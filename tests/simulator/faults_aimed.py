@@ -5,7 +5,10 @@ They see the record, as anybody could, and throw things; what the code under tes
 
 from __future__ import annotations
 
-from orchestrator.core.record import Phase
+from dataclasses import replace
+
+from orchestrator.core.record import Phase, Record
+from tests.simulator.faults_clauses import load
 from tests.simulator.scene import Scene
 
 # The agents, at their steps
@@ -138,6 +141,39 @@ def voter_is_removed_while_the_other_lags(s: Scene) -> None:
         )
 
     s.later(50, 400, lose_the_others)
+
+
+def all_must_have_it_and_one_hangs(s: Scene) -> None:
+    """R6 (3): a person wants every standby to have everything, while `one` hangs, for less than a walsender waits: its
+    stream looks well, and what the others acknowledge without it it lacks. When the record asks for all of them, `one`
+    is all that is left: by that rule its word alone is enough."""
+    every, spec = len(s.members) - 1, s.fleet.spec
+    if every == 1:
+        return  # nobody acknowledges without it
+    at_ms = 0
+    if spec.k == every:
+        s.fleet.apply(replace(spec, k=every - 1))
+        at_ms = 1_000
+    s.lasts(at_ms + 4_000)
+
+    def asks_for_all(record: Record) -> bool:
+        return [rule.k for rule in record.rules] == [every]
+
+    def only_one_is_left() -> None:
+        for other in s.others:
+            s.lose(other, 2_500, 5_000)
+        s.lose(s.current_primary(), 2_500, 6_000)
+
+    def hang() -> None:
+        s.fleet.postgres[s.one].stalled_until = s.fleet.world.now_us + s.ms(1_200, 2_500)
+        load(s, 100)
+        s.later(20, 150, ask_for_all)
+
+    def ask_for_all() -> None:
+        s.fleet.once(asks_for_all, lambda: s.later(0, 60, only_one_is_left))
+        s.fleet.apply(replace(s.fleet.spec, k=every))
+
+    s.later(at_ms, at_ms + 200, hang)
 
 
 # Aimed: in the middle of something
