@@ -145,8 +145,8 @@ def voter_is_removed_while_the_other_lags(s: Scene) -> None:
 
 def all_must_have_it_and_one_hangs(s: Scene) -> None:
     """R6 (3): a person wants every standby to have everything, while `one` hangs, for less than a walsender waits: its
-    stream looks well, and what the others acknowledge without it it lacks. When the record asks for all of them, `one`
-    is all that is left: by that rule its word alone is enough."""
+    stream looks well, and it lacks what the others acknowledge meanwhile. Once the record asks for all of them, `one` is
+    all that is left: by that rule its word alone is enough."""
     every, spec = len(s.members) - 1, s.fleet.spec
     if every == 1:
         return  # nobody acknowledges without it
@@ -167,9 +167,9 @@ def all_must_have_it_and_one_hangs(s: Scene) -> None:
     def hang() -> None:
         s.fleet.postgres[s.one].stalled_until = s.fleet.world.now_us + s.ms(1_200, 2_500)
         load(s, 100)
-        s.later(20, 150, ask_for_all)
+        s.later(20, 150, want_all)
 
-    def ask_for_all() -> None:
+    def want_all() -> None:
         s.fleet.once(asks_for_all, lambda: s.later(0, 60, only_one_is_left))
         s.fleet.apply(replace(s.fleet.spec, k=every))
 
