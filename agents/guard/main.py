@@ -39,7 +39,9 @@ def main() -> None:
         )
         sys.exit(EXIT_BAD_CONFIG)
     if not options.adopt:
-        wait_for_turn(Path(options.config))
+        mistaken = wait_for_turn(Path(options.config), [*agent, "--check-config"])
+        if mistaken:
+            sys.exit(mistaken)
     become_subreaper()
     sys.exit(Guard(agent, _adopted(options.adopt)).run())
 

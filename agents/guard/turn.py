@@ -7,28 +7,37 @@ is needed later, when the first is killed too.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 from agents.guard.boottime import SECOND_US, sleep_us
 
 
-def wait_for_turn(config_file: Path) -> None:
-    """Return when no agent of this member runs. A file that can't be read is no reason to wait: the agent says why."""
+def wait_for_turn(config_file: Path, check: Sequence[str]) -> int:
+    """Return 0 when no agent of this member runs. A file that can't be read is no reason to wait: the agent says why.
+
+    `check` says all mistakes in the file; its exit code is returned at once, where it is not 0 and one would have to
+    wait: a person who mends the file should not wait for that.
+    """
     try:
         told = tomllib.loads(config_file.read_text(encoding="utf-8"))
         state_directory = Path(str(told["state_directory"]))
     except (OSError, ValueError, KeyError):
-        return
+        return 0
     said = 0
     while pid := running_agent(state_directory):
+        if not said and (mistaken := subprocess.run(check, stdout=subprocess.DEVNULL, check=False).returncode):
+            return mistaken
         if pid != said:
             sys.stderr.write(
                 f"primacy-guard: the agent {pid} of this member runs; waits until it has ended\n"
             )
             said = pid
         sleep_us(SECOND_US)
+    return 0
 
 
 def running_agent(state_directory: Path) -> int:

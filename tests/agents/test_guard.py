@@ -193,10 +193,11 @@ def test_a_second_guard_waits_for_the_agent_that_runs_already(tmp_path: Path) ->
     try:
         (tmp_path / "agent.lock").write_text(f"{agent.pid}\n")
         eventually(lambda: running_agent(tmp_path) == agent.pid)
-        waiting = threading.Thread(target=wait_for_turn, args=(config,))
+        waiting = threading.Thread(target=wait_for_turn, args=(config, ["true"]))
         waiting.start()
         waiting.join(0.3)
         assert waiting.is_alive()
+        assert wait_for_turn(config, ["false"]) == 1, "mistakes in the file are told at once"
     finally:
         agent.kill()
         agent.wait()
