@@ -29,7 +29,9 @@ def wait_for_turn(config_file: Path, check: Sequence[str]) -> int:
         return 0
     said = 0
     while pid := running_agent(state_directory):
-        if not said and (mistaken := subprocess.run(check, stdout=subprocess.DEVNULL, check=False).returncode):
+        if not said and (
+            mistaken := subprocess.run(check, stdout=subprocess.DEVNULL, check=False).returncode
+        ):
             return mistaken
         if pid != said:
             sys.stderr.write(
