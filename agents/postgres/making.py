@@ -98,9 +98,10 @@ async def rewind(server: Server, upstream: Upstream) -> None:
     directory = await server.read("looking at the data directory", partial(read_directory, server))
     if directory.state is not None:
         raise StepFailed(f"the data directory is {directory.state}: a rewind needs a whole one")
-    server.activity = f"rewinding to {upstream.member}"
+    server.activity = f"rewinding to {upstream.member}: its own WAL is replayed first"
     try:
         await _replay_everything(server)
+        server.activity = f"rewinding to {upstream.member}"
         # Right after a promotion, pg_rewind of 15 sees only the checkpoint before it (E10).
         await _ask_source(server, upstream, "checkpoint" if server.version.major <= 15 else "select 1")
         # pg_rewind replaces our marker by the source's, which is a sign as good as this one.
