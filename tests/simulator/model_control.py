@@ -69,7 +69,7 @@ class Control(Program):
         self.engine = Engine(self._cluster)
         self.election = Election(self, self._told)
         self.dispatch = Dispatch(self)
-        self.term = self.lease = 0
+        self.term = self.lease = self.is_unsettled = 0
         self.elected: int | None = None
         self._is_over = False
         self.leases = Leases(self.clock, self._proof)
@@ -308,7 +308,7 @@ class Control(Program):
             return
         if isinstance(outcome, Saved):
             self.world.count("unknown outcomes" if outcome is Saved.UNKNOWN else "conflicts")
-            self.must_load = True
+            self.must_load, self.is_unsettled = True, outcome is Saved.UNKNOWN
             self.leases.stand(self._cluster, None)
             self._failed()
             self._end_turn()
