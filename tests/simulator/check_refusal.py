@@ -66,7 +66,9 @@ class Refusals:
     def _warming_up_ms(self, asked: bool) -> int:
         """A leader that never saw the primary run lets it start (seed 940000629; docs/progress.md, open)."""
         leader = self._fleet.control
-        warming = asked and any(line.reason == "warming_up" for line in leader.engine.status(leader.now).reasons)
+        warming = asked and any(
+            line.reason == "warming_up" for line in leader.engine.status(leader.now).reasons
+        )
         return _START_PATIENCE_MS if warming else 0
 
     def _patience_ms(self, record: Record) -> int:
