@@ -15,6 +15,8 @@ from pathlib import Path
 
 from agents.guard.boottime import SECOND_US, sleep_us
 
+_CHECK_WITHIN_S = 30.0
+
 
 def wait_for_turn(config_file: Path, check: Sequence[str]) -> int:
     """Return 0 when no agent of this member runs. A file that can't be read is no reason to wait: the agent says why.
@@ -29,9 +31,7 @@ def wait_for_turn(config_file: Path, check: Sequence[str]) -> int:
         return 0
     said = 0
     while pid := running_agent(state_directory):
-        if not said and (
-            mistaken := subprocess.run(check, stdout=subprocess.DEVNULL, check=False).returncode
-        ):
+        if not said and (mistaken := _exit_code(check)):
             return mistaken
         if pid != said:
             sys.stderr.write(
@@ -40,6 +40,16 @@ def wait_for_turn(config_file: Path, check: Sequence[str]) -> int:
             said = pid
         sleep_us(SECOND_US)
     return 0
+
+
+def _exit_code(check: Sequence[str]) -> int:
+    """0 too where it does not end: then one waits, as without it."""
+    try:
+        return subprocess.run(
+            check, stdout=subprocess.DEVNULL, check=False, timeout=_CHECK_WITHIN_S
+        ).returncode
+    except subprocess.TimeoutExpired:
+        return 0
 
 
 def running_agent(state_directory: Path) -> int:

@@ -154,6 +154,8 @@ class Loop:
                 if case.must_load and not await self._load(case):
                     return
                 decision = self._decide(case)
+            if not self._leads():
+                return  # the term ended between the decision and this task of its own
             if decision.record is not None and not await self._save(case, decision.record):
                 return
             rest = self._dispatch.start(case, decision)
