@@ -32,8 +32,8 @@ _DIED_MAX = 10
 """Then the soak ends: something is wrong that is no violation."""
 _ROOT = Path(__file__).resolve().parents[2]
 
-Part = tuple[Mapping[str, int], list[tuple[int, str]]]
-"""Counts since the last one, and (seed, what was violated)."""
+Part = tuple[Mapping[str, int], list[tuple[int, str]], Mapping[int, str]]
+"""Counts since the last one, (seed, what was violated), and the digest of the first seed of a process."""
 
 
 @dataclass
@@ -44,11 +44,14 @@ class Totals:
     began_s: float = field(default_factory=time.monotonic)
     counts: Counter[str] = field(default_factory=Counter)
     violations: list[tuple[int, str]] = field(default_factory=list)
+    digests: dict[int, str] = field(default_factory=dict)
+    """Of one seed in a hundred, for tests/simulator/sample.py."""
 
     def add(self, part: Part) -> None:
-        counts, violations = part
+        counts, violations, digests = part
         self.counts.update(counts)
         self.violations += violations
+        self.digests.update(digests)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -61,6 +64,7 @@ class Totals:
             "processes": self.processes,
             "counts": dict(sorted(self.counts.items())),
             "violations": [{"seed": seed, "said": said} for seed, said in self.violations],
+            "digests": {str(seed): digest for seed, digest in sorted(self.digests.items())},
         }
 
 
@@ -139,6 +143,7 @@ def _work(first: int, until: float, parts: Queue[Part]) -> None:
     gc.disable()
     counts: Counter[str] = Counter()
     violations: list[tuple[int, str]] = []
+    digests: dict[int, str] = {}
     told_at, parent = time.monotonic(), os.getppid()
     for seed in range(first, first + _SEEDS_EACH):
         if time.monotonic() > until or os.getppid() != parent:  # killed alone, it leaves nobody behind
@@ -146,6 +151,8 @@ def _work(first: int, until: float, parts: Queue[Part]) -> None:
         outcome = run(seed)
         counts.update(outcome.counts)
         counts["seeds"] += 1
+        if seed == first:
+            digests[seed] = outcome.digest
         counts["virtual seconds"] += outcome.virtual_s
         if outcome.violation:
             violations.append((seed, outcome.violation[:300]))
@@ -154,9 +161,9 @@ def _work(first: int, until: float, parts: Queue[Part]) -> None:
             print(f"VIOLATION in seed {seed}: {outcome.violation[:300]}", flush=True)
         if time.monotonic() - told_at > _TOLD_EVERY_S / 2:
             told_at = time.monotonic()
-            parts.put((dict(counts), violations))
-            counts, violations = Counter(), []
-    parts.put((dict(counts), violations))
+            parts.put((dict(counts), violations, digests))
+            counts, violations, digests = Counter(), [], {}
+    parts.put((dict(counts), violations, digests))
 
 
 def _commit() -> str:
