@@ -21,13 +21,18 @@ _LOOK_EVERY_S = 0.0005
 _CLEAN_LOOKS = 2
 """In a row: the kernel's list may leave one child out while another one ends (proc(5), `children`)."""
 _REPEAT_MS = 20
+_ASK_UNTITLED_AFTER_MS = 100
 _KILL_AFTER_MS = 1_000
 _GIVE_UP_MS = 3_000
 
 
 def may_receive(child: Child, withdrawn_ticks: int) -> bool:
     """A child without a title was just forked, and may be a receiver that read the old service file; but not one that
-    was forked after the address was withdrawn. (Where clients connect all the time there always is one.)"""
+    was forked after the address was withdrawn. (Where clients connect all the time there always is one.)
+
+    A backend takes its title only when the client's first packet is there, and waits for that for
+    authentication_timeout: so long where the client's host was cut off after it had connected.
+    """
     if child.title:
         return child.is_receiver
     return child.started_ticks <= withdrawn_ticks
@@ -51,10 +56,12 @@ async def end_receivers(server: Server) -> None:
         if waited_ms > _GIVE_UP_MS:
             raise StepFailed(f"a receiver does not end: {', '.join(f'{c.pid} {c.title}' for c in left)}")
         for child in left:
-            if child.is_receiver and waited_ms >= told_ms.get(child.pid, -_REPEAT_MS) + _REPEAT_MS:
+            if waited_ms < told_ms.get(child.pid, -_REPEAT_MS) + _REPEAT_MS:
+                continue
+            if child.is_receiver or waited_ms > _ASK_UNTITLED_AFTER_MS:
                 told_ms[child.pid] = waited_ms
                 # A killed one takes PostgreSQL down with it, which seals as well.
-                force = waited_ms > _KILL_AFTER_MS or is_stopped(child.pid)
+                force = child.is_receiver and (waited_ms > _KILL_AFTER_MS or is_stopped(child.pid))
                 with suppress(ProcessLookupError):
                     os.kill(child.pid, signal.SIGKILL if force else signal.SIGTERM)
         await asyncio.sleep(_LOOK_EVERY_S)

@@ -52,7 +52,9 @@ FAILS_OVER = frozenset(
 """The diagnoses that leave the epoch, where R1's condition is met."""
 
 _START_PATIENCE_MS = 10_000
-"""How long a primary that this node has not seen running may take to start before it counts as crashed."""
+"""How long a primary that this node has not seen running may take to start before it counts as crashed. One of which
+its agent says what went wrong is not waited for: it was tried, or must not be (R8)."""
+_GONE = "its agent says that the postmaster is gone"
 FULL_MIB = 16
 """Less than one segment of WAL."""
 _ROOM_MIB = 128
@@ -253,8 +255,9 @@ def _stalled_ms(seen: MemberView, now: Instant) -> int | None:
 
 def _down(name: MemberName, seen: MemberView, record: Record, view: ClusterView, now: Instant) -> Finding:
     since_ms = elapsed_ms(since=view.phase_since, now=now)
-    if seen.seen_primary_epoch == record.epoch or since_ms >= _START_PATIENCE_MS:
-        text = "its agent says that the postmaster is gone"
+    failed = seen.facts.error if seen.facts is not None else ""
+    if seen.seen_primary_epoch == record.epoch or since_ms >= _START_PATIENCE_MS or failed:
+        text = f"it does not run; its agent says: {failed}" if failed else _GONE
         return Finding(Diagnosis.CRASHED, (Because(Reason.PRIMARY_CRASHED, name, text),))
     return Finding(
         Diagnosis.STARTING, (Because(Reason.WARMING_UP, name, f"not running yet, for {since_ms} ms"),)

@@ -31,6 +31,8 @@ class Case:
     revision: int = 0
     must_load: bool = True
     """The stored record is not known: nothing is decided before it was read."""
+    is_unsettled: bool = False
+    """A save of this term was not answered, and may land even after the record was read."""
     told_of_term: int = 0
     """The term that the engine was told we lead in; 0: none."""
     told_of_nodes: tuple[str, ...] = ()
@@ -58,6 +60,7 @@ class Case:
     def begins_a_term(self) -> None:
         """Nothing is known of what the term before left."""
         self.must_load, self.told_of_term, self.dispatched_revision, self.offered = True, 0, 0, ()
+        self.is_unsettled = False  # under a term that is over nothing lands
         self.succeeded()
 
     def succeeded(self) -> None:

@@ -32,7 +32,7 @@ from orchestrator.core.events import (
     Tick,
 )
 from orchestrator.core.record import Record
-from orchestrator.ports import Conflict, RecordStore, Term
+from orchestrator.ports import Conflict, RecordStore, StoredRecord, Term
 from orchestrator.shell.case import Case
 from orchestrator.shell.dispatch import Dispatch
 from orchestrator.shell.failpoints import Failpoints, tags
@@ -198,6 +198,7 @@ class Loop:
         except (NotDelivered, OutcomeUnknown, Conflict, Refused) as error:
             # What may have been stored, or was changed by somebody else, is read before anything is decided.
             case.must_load = not isinstance(error, NotDelivered)
+            case.is_unsettled = isinstance(error, OutcomeUnknown)
             self._leases.stand(case.cluster, None)
             self._failed(case, "save", error)
             return False
@@ -215,8 +216,14 @@ class Loop:
         try:
             async with self._loading:
                 stored = await self._records.load(case.cluster)
+            if case.is_unsettled and stored is not None:
+                stored = await self._settled(case, stored)
+            case.is_unsettled = False
             record = None if stored is None else decode(stored.body, Record)
-        except (NotDelivered, OutcomeUnknown, Refused, ValueError) as error:
+        except LostLeadership as error:
+            self._end_term(str(error))
+            return False
+        except (NotDelivered, OutcomeUnknown, Conflict, Refused, ValueError) as error:
             self._failed(case, "load", error)
             return False
         if not self._leads():
@@ -227,6 +234,18 @@ class Loop:
         self._know(case, record, 0 if stored is None else stored.mod_revision)
         case.engine.feed(RecordLoaded(self._clock.now(), record, case.revision))
         return True
+
+    async def _settled(self, case: Case, stored: StoredRecord) -> StoredRecord:
+        """What was read, saved as it is: it compares the same revision as the save that was not answered and raises it
+        for ever, so that one can't land any more. A Conflict says that it landed just now, and is read.
+
+        With nothing stored there is nothing to save anew, and no epoch to be left: the next save meets it.
+        """
+        term = self._term
+        if term is None or stored.mod_revision > case.revision:
+            return stored  # it landed, or can't any more
+        revision = await self._records.save(case.cluster, stored.body, stored.mod_revision, term)
+        return StoredRecord(stored.body, revision)
 
     def _know(self, case: Case, record: Record | None, revision: int) -> None:
         case.succeeded()

@@ -149,6 +149,18 @@ def test_a_primary_that_was_not_seen_running_yet_is_given_time_to_start() -> Non
     assert _finding(late)[0] is Diagnosis.CRASHED
 
 
+def test_a_primary_that_its_agent_could_not_start_is_not_waited_for() -> None:
+    """Seed 940000629: a leader that never saw it run waited ten seconds for one whose disk was damaged."""
+    damaged = replace(
+        heard("a", postgres=PostgresState.STOPPED, error="not started: its WAL ends at 0/5000000"),
+        seen_primary_epoch=2,
+    )
+    decided = decide(view(damaged, heard("b"), heard("c"), phase_since=before_ms(NOW, 100)), NOW)
+    assert decided.reasons[0].reason is Reason.PRIMARY_CRASHED
+    assert "its WAL ends at 0/5000000" in decided.reasons[0].text
+    assert decided.record is not None
+
+
 def test_a_primary_whose_agent_speaks_as_another_incarnation_has_forgotten_everything() -> None:
     seen = view(
         heard("a", postgres=PostgresState.PRIMARY, incarnation=incarnation("z")), heard("b"), heard("c")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from common.assignment import Version
 from common.codec import decode, encode
 from common.errors import LostLeadership, NotDelivered, OutcomeUnknown
+from common.timebase import Instant
+from orchestrator.core.decision import Decision
 from orchestrator.core.effects import PublishNames, StandDown, Story
 from orchestrator.core.events import (
     BeatHeard,
@@ -22,6 +25,7 @@ from orchestrator.core.names import WantedNames
 from orchestrator.core.record import Phase, Record
 from orchestrator.ports import Conflict, StoredRecord
 from orchestrator.shell.failpoints import Failpoints
+from orchestrator.shell.loop import Loop
 from tests.orchestrator.beats import beat
 from tests.orchestrator.fakes import CALM, SHOP, TERM, A, deciding, record, shell
 
@@ -104,6 +108,69 @@ async def test_an_unknown_outcome_is_read_back_and_never_repeated_blindly(tmp_pa
         assert await one.turn() == ["loaded", "decided"]
         loaded = [event for event in one.engine.fed if isinstance(event, RecordLoaded)][-1]
         assert loaded.record == record(epoch=2)
+
+
+async def test_what_was_not_answered_cannot_land_once_something_was_decided(tmp_path: Path) -> None:
+    """Seed 940000514: it landed after the record was read, and the leader went on in an epoch that was left."""
+    async with shell(tmp_path) as one:
+        one.records.stored = StoredRecord(encode(record(epoch=1)), 40)
+        await one.lead()
+        one.records.failing.append(OutcomeUnknown("etcd fell silent"))
+        await one.turn(deciding(record(epoch=2)))
+        one.clock.forward_ms(100)
+        assert await one.turn(deciding(grant_epoch=1)) == ["loaded", "saved", "decided"]
+        assert one.leases.for_beat(SHOP, A, 1) is not None
+        with pytest.raises(Conflict):
+            await one.records.save(SHOP, encode(record(epoch=2)), 40, TERM)
+        one.clock.forward_ms(100)
+        assert await one.turn() == ["decided"]
+
+
+async def test_one_that_lands_while_it_is_settled_is_read(tmp_path: Path) -> None:
+    async with shell(tmp_path) as one:
+        one.records.stored = StoredRecord(encode(record(epoch=1)), 40)
+        await one.lead()
+        one.records.failing.append(OutcomeUnknown("etcd fell silent"))
+        await one.turn(deciding(record(epoch=2)))
+        late = StoredRecord(encode(record(epoch=2)), 41)
+        one.records.on_save = lambda: setattr(one.records, "stored", late)
+        one.clock.forward_ms(100)
+        assert await one.turn() == ["loaded", "conflict"]
+        one.records.on_save = lambda: None
+        one.clock.forward_ms(200)
+        assert await one.turn() == ["loaded", "decided"]
+        loaded = [event for event in one.engine.fed if isinstance(event, RecordLoaded)][-1]
+        assert (loaded.record, loaded.revision) == (record(epoch=2), 41)
+
+
+async def test_a_term_that_ends_while_a_save_is_settled_ends_leading(tmp_path: Path) -> None:
+    async with shell(tmp_path) as one:
+        one.records.stored = StoredRecord(encode(record(epoch=1)), 40)
+        await one.lead()
+        one.records.failing.append(OutcomeUnknown("etcd fell silent"))
+        await one.turn(deciding(record(epoch=2)))
+        one.records.failing.append(LostLeadership("somebody else"))
+        one.clock.forward_ms(100)
+        assert await one.turn() == ["loaded", "save failed: LostLeadership", "streams closed"]
+        assert not one.loop.leads
+
+
+async def test_a_decision_of_a_term_that_ended_is_not_saved(tmp_path: Path) -> None:
+    """It ends between the decision and the task of its own in which it would be saved."""
+    async with shell(tmp_path) as one:
+        await one.lead()
+        one.engine.turn = _ending(one.engine.turn, one.loop)  # type: ignore[method-assign, assignment]
+        assert await one.turn(deciding(record(), effects=(STORY,))) == ["decided", "streams closed"]
+        assert one.records.stored is None
+
+
+def _ending(turn: Callable[[Instant], Decision], loop: Loop) -> Callable[[Instant], Decision]:
+    def then_ended(now: Instant) -> Decision:
+        decision = turn(now)
+        loop.lead(None)
+        return decision
+
+    return then_ended
 
 
 async def test_an_unknown_outcome_that_cannot_be_read_back_decides_nothing(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def facts_of(agent: Agent) -> Facts:
         replay_paused=pg.held_by == "paused" and pg.replayed_end < end,
         replay_backlog_bytes=end - replayed if pg.state is PostgresState.STANDBY else 0,
         rebuild_needed=told.rebuild_needed,
-        error=told.error,
+        error=agent.failure or told.error,
         highest_version=state.obeyed,
         highest_number=state.highest_number,
     )

@@ -82,8 +82,8 @@ class ControlCheckers:
                 f"{node.name} grants a lease at {node.now}, and proved its election at {proved_at}"
             )
         left = self._left_us.get(epoch)
-        if left is None or self._fleet.etcd.went_back or node.is_unsettled:
-            return  # unsettled: a save that was not answered may land after the record was read (seed 940000514)
+        if left is None or self._fleet.etcd.went_back:
+            return
         left_us, *by = left
         late_ms = (self._world.now_us - left_us - node.hidden_us) // 1_000
         drift_ms = PROOF_TRUSTED_MS * (1_000 + self._fleet.profile.drift_permille) // 1_000

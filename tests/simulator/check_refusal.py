@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY_US = 200_000
 _REFUSES_AT_MOST_MS = 5_000
-_START_PATIENCE_MS = 10_000
 
 
 class Refusals:
@@ -57,19 +56,11 @@ class Refusals:
     def _judge(self, record: Record, why: str, candidate: str) -> None:
         waited_ms, patience_ms = self._needed_us // 1_000, self._patience_ms(record)
         self.longest_permille = max(self.longest_permille, waited_ms * 1_000 // patience_ms)
-        if waited_ms > patience_ms + self._warming_up_ms(waited_ms > patience_ms):
+        if waited_ms > patience_ms:
             raise Violation(
                 f"refused for {waited_ms} ms, now in {record.phase} of epoch {record.epoch}: {why}, and {candidate} "
                 f"could take over; {patience_ms} ms are allowed"
             )
-
-    def _warming_up_ms(self, asked: bool) -> int:
-        """A leader that never saw the primary run lets it start (seed 940000629; docs/progress.md, open)."""
-        leader = self._fleet.control
-        warming = asked and any(
-            line.reason == "warming_up" for line in leader.engine.status(leader.now).reasons
-        )
-        return _START_PATIENCE_MS if warming else 0
 
     def _patience_ms(self, record: Record) -> int:
         """What the profile lets pass on the way so far, and then five seconds. A candidate that is given up costs

@@ -118,7 +118,7 @@ class Agent:
             self.durable = self._fresh()
         self.state = self.durable
         self._renew_if_lost()
-        self.told = st.Tell()
+        self.told, self.failure = st.Tell(), ""
         self.end_of_wal: Position | None = None
         self.confirmation: RuleConfirmation | None = None
         self.recipe: Recipe[None] | None = None
@@ -196,7 +196,7 @@ class Agent:
     def store(self, state: AgentState) -> None:
         assert self.durable is None or state.obeyed >= self.durable.obeyed, "I9: the obeyed pair went back"
         if state.obeyed.epoch != self.state.obeyed.epoch:
-            self.told = st.Tell()
+            self.told, self.failure = st.Tell(), ""
         self.state = self.durable = state
 
     # Its guard
@@ -306,10 +306,11 @@ class Agent:
             else:
                 step = next(recipe) if first else recipe.send(outcome)
         except StopIteration:
+            self.failure = ""
             self._again(100 if self.ordered else 1_000_000)
             return
         except st.StepFailed as ended:
-            self.told = replace(self.told, error=str(ended))
+            self.failure = str(ended)
             self._again(100 if self.ordered else 200_000)
             return
         self.step = step

@@ -29,6 +29,7 @@ from tests.simulator.model_dispatch import Dispatch
 from tests.simulator.model_election import Election
 from tests.simulator.model_etcd import Saved
 from tests.simulator.model_process import Program, ProgramClock
+from tests.simulator.model_swap import TOTAL_US, Swap
 
 if TYPE_CHECKING:
     from tests.simulator.fleet import Fleet
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 _CALM_EVERY_US = 250_000
 _BUSY_EVERY_US = 50_000
 _SAVES_IN_A_ROW_MAX = 16
-_CALL_US, _TOTAL_US = 500_000, 2_000_000
 _CALM = frozenset({Reason.PRIMARY_HEALTHY, Reason.SETTLED, Reason.NO_RECORD})
 Result = TypeVar("Result")
 
@@ -69,7 +69,7 @@ class Control(Program):
         self.engine = Engine(self._cluster)
         self.election = Election(self, self._told)
         self.dispatch = Dispatch(self)
-        self.term = self.lease = self.is_unsettled = 0
+        self.term = self.lease = 0
         self.elected: int | None = None
         self._is_over = False
         self.leases = Leases(self.clock, self._proof)
@@ -81,7 +81,7 @@ class Control(Program):
         """The version that DNS was last seen at; empty while nothing is remembered."""
         self.record: Record | None = None
         self.revision = 0
-        self.must_load = True
+        self.must_load, self.is_unsettled = True, False
         self._told_of_term = 0
         self._told_of_nodes: tuple[str, ...] = ()
         self._pause_until = Instant(0)
@@ -278,27 +278,7 @@ class Control(Program):
     # ---- the record ----
 
     def _save(self, decision: Decision, record: Record, saves: int) -> None:
-        term, lease, expected = self.term, self.lease, self.revision
-        began = self.now
-        state = {"tries": 0, "open": True}
-
-        def attempt() -> None:
-            if not state["open"]:
-                return
-            if self.now - began > _TOTAL_US:
-                finish(Saved.UNKNOWN)
-                return
-            repeated = state["tries"] > 0
-            state["tries"] += 1
-            self.ask_etcd(lambda: self.etcd.save(record, expected, term, lease, repeated=repeated), finish)
-            self.timer(_CALL_US, attempt)
-
-        def finish(outcome: int | Saved) -> None:
-            if state["open"]:
-                state["open"] = False
-                self._saved(outcome, decision, record, saves)
-
-        attempt()
+        Swap(self, record, self.revision, lambda outcome: self._saved(outcome, decision, record, saves))
 
     def _saved(self, outcome: int | Saved, decision: Decision, record: Record, saves: int) -> None:
         if outcome is Saved.LOST_LEADERSHIP:
@@ -335,13 +315,32 @@ class Control(Program):
             if not state["open"]:
                 return
             state["open"] = False
+            record, revision = found
+            if self.is_unsettled and record is not None and revision <= self.revision and self._leads:
+                # Saved as it is: then what was not answered can't land any more.
+                Swap(self, record, revision, lambda outcome: settled(record, outcome))
+            else:
+                known(*found)
+
+        def settled(record: Record, outcome: int | Saved) -> None:
+            if outcome is Saved.LOST_LEADERSHIP:
+                self._end_term()
+                self._end_turn()
+            elif isinstance(outcome, Saved):
+                self._failed()
+                self._end_turn()
+            else:
+                self.world.count("saves settled by another")
+                known(record, outcome)
+
+        def known(record: Record | None, revision: int) -> None:
             if not self._leads:
                 self._end_turn()
                 return
             self._tell_of_term()
-            self.must_load = False
-            self._know(*found)
-            self.engine.feed(ev.RecordLoaded(self.now, *found))
+            self.must_load = self.is_unsettled = False
+            self._know(record, revision)
+            self.engine.feed(ev.RecordLoaded(self.now, record, revision))
             then()
 
         def too_late() -> None:
@@ -351,7 +350,7 @@ class Control(Program):
                 self._end_turn()
 
         self.ask_etcd(lambda: (self.etcd.record, self.etcd.record_revision), answered)
-        self.timer(_TOTAL_US, too_late)
+        self.timer(TOTAL_US, too_late)
 
     def _know(self, record: Record | None, revision: int) -> None:
         self._pause_until, self._failures = Instant(0), 0
@@ -387,7 +386,7 @@ class Control(Program):
         self.term = 0
         self.leases.withdraw_all()
         self.dispatch.end_term()
-        self.must_load, self._told_of_term = True, 0
+        self.must_load, self.is_unsettled, self._told_of_term = True, False, 0
         self.engine.feed(ev.LeadershipLost(self.now))
 
     def _tell_of_term(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -118,6 +119,20 @@ async def test_a_frozen_receiver_does_not_stop_a_seal(home: Home) -> None:
         await b.perform(StopPostgres())
         end = await b.perform(MeasureEnd())
         assert end.flushed_lsn is None
+
+
+async def test_a_client_that_connected_and_says_nothing_does_not_stop_a_seal(home: Home) -> None:
+    """Its host was cut off then (chaos, a whole site lost): the backend waits a minute for its first packet, and has no
+    title as long, as a receiver that was just forked has none."""
+    async with home.member("a") as a, home.member("b") as b:
+        await a.serve()
+        await b.follow(a)
+        with socket.create_connection(("127.0.0.1", b.upstream.port)) as silent:
+            await eventually(lambda: "" in b.child_titles())
+            await seal(b)
+            assert "" not in b.child_titles()
+            assert silent.recv(1) == b""
+        assert (await b.look()).postgres is PostgresState.STANDBY
 
 
 async def test_a_receiver_started_after_the_withdrawal_finds_no_address(home: Home) -> None:
