@@ -12,7 +12,8 @@ from dataclasses import replace
 from common.ids import MemberName
 from orchestrator.core.reasons import Reason
 from orchestrator.core.record import Phase, Record
-from orchestrator.core.spec import STRICT, ClusterSpec, MemberSpec
+from orchestrator.core.spec import STRICT, ClusterSpec
+from tests.simulator.experiments_members import joins_while_a_host_is_lost, with_member
 from tests.simulator.faults_clauses import agent_is_away_over_a_slow_promotion, load, slow_promotions
 from tests.simulator.fleet import Fleet
 from tests.simulator.model_parts import RECORD
@@ -299,6 +300,8 @@ def _the_file_says(s: Scene, kind: str) -> None:
         fleet.restart_host(now.primary)
         if kind == "nofailover":
             _nobody_forced(fleet.record(), now.one)
+    if kind == "leaves" and s.dice.chance(600):
+        joins_while_a_host_is_lost(s, now, spec)
     apply(fleet, spec)
     must(fleet, fleet.whole, WHOLE_WITHIN_US, f"not whole after {kind} of {now.one} was taken back (I5)")
 
@@ -308,10 +311,6 @@ def _nobody_forced(record: Record | None, member: str) -> None:
     named = [voter for rule in record.rules for voter in rule.voters if voter.member == member]
     if named or record.primary == member:
         raise Violation(f"R3: {member} is nofailover, and the record has it as voter or primary")
-
-
-def with_member(spec: ClusterSpec, changed: MemberSpec) -> ClusterSpec:
-    return replace(spec, members=tuple(changed if m.name == changed.name else m for m in spec.members))
 
 
 def apply(fleet: Fleet, spec: ClusterSpec) -> None:

@@ -11,7 +11,8 @@ from dataclasses import replace
 from common.facts import PostgresState
 from common.ids import MemberName
 from common.rule import RuleKind
-from tests.simulator.experiments import WHOLE_WITHIN_US, anew, apply, is_quiet, must, with_member
+from tests.simulator.experiments import WHOLE_WITHIN_US, anew, apply, is_quiet, must
+from tests.simulator.experiments_members import with_member
 from tests.simulator.faults_clauses import load, receivers_stall_after_a_promotion
 from tests.simulator.fleet import Fleet
 from tests.simulator.model_network import CONTROL

@@ -11,7 +11,8 @@ from common.facts import NO_VERSION, PostgresState
 from common.ids import MemberName
 from orchestrator.core import events as ev
 from orchestrator.core.record import Phase, Record
-from tests.simulator.experiments import anew, apply, is_quiet, with_member
+from tests.simulator.experiments import anew, apply, is_quiet
+from tests.simulator.experiments_members import with_member
 from tests.simulator.faults_clauses import load
 from tests.simulator.fleet import Fleet
 from tests.simulator.model_network import CONTROL
