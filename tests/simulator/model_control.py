@@ -318,7 +318,7 @@ class Control(Program):
             record, revision = found
             if self.is_unsettled and record is not None and revision <= self.revision and self._leads:
                 # Saved as it is: then what was not answered can't land any more.
-                Swap(self, record, revision, lambda outcome: settled(record, outcome))
+                Swap(self, record, revision, lambda outcome: settled(record, outcome), settles=True)
             else:
                 known(*found)
 

@@ -122,8 +122,11 @@ class Etcd:
         if lease == self.lease and self.term:
             self._vacate()
 
-    def save(self, record: Record, expected: int, term: int, lease: int, *, repeated: bool) -> int | Saved:
-        """The swap of orchestrator/etcd/swap.py: the same transaction again settles an unknown outcome."""
+    def save(
+        self, record: Record, expected: int, term: int, lease: int, *, repeated: bool, settles: bool = False
+    ) -> int | Saved:
+        """The swap of orchestrator/etcd/swap.py: the same transaction again settles an unknown outcome. `settles`: the
+        record that was read is stored as it is, which only raises its revision."""
         if (term, lease) != (self.term, self.lease):
             return Saved.LOST_LEADERSHIP
         if expected != self.record_revision:
@@ -134,7 +137,8 @@ class Etcd:
         self.revision += 1
         self.record_revision = self.revision
         self.record = record
-        self._on_saved(before, record)
+        if not (settles and record == before):
+            self._on_saved(before, record)
         return self.revision
 
     def _expire_later(self, lease: int) -> None:

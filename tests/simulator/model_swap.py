@@ -18,11 +18,17 @@ class Swap:
     """One save: tried until it is answered, or its time is over."""
 
     def __init__(
-        self, node: Control, record: Record, expected: int, ended: Callable[[int | Saved], None]
+        self,
+        node: Control,
+        record: Record,
+        expected: int,
+        ended: Callable[[int | Saved], None],
+        *,
+        settles: bool = False,
     ) -> None:
         self._node, self._record, self._expected = node, record, expected
         self._term, self._lease = node.term, node.lease
-        self._ended = ended
+        self._ended, self._settles = ended, settles
         self._began = node.now
         self._tries = 0
         self._open = True
@@ -40,7 +46,9 @@ class Swap:
         self._node.timer(_CALL_US, self._attempt)
 
     def _apply(self, repeated: bool) -> int | Saved:
-        return self._node.etcd.save(self._record, self._expected, self._term, self._lease, repeated=repeated)
+        return self._node.etcd.save(
+            self._record, self._expected, self._term, self._lease, repeated=repeated, settles=self._settles
+        )
 
     def _finish(self, outcome: int | Saved) -> None:
         if self._open:
