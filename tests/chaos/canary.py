@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploy.bench.verdict import Journal, Outage
+from orchestrator.core.gaps import PERIOD_MS
 
 WITHIN_MS = 50
 
@@ -65,7 +66,9 @@ def bounds_ms(journal: Journal, outage: Outage) -> Seen:
 
 
 def apart_ms(said: Said, seen: Seen) -> float:
-    """By how much they contradict each other; 0 where they don't."""
-    too_long_ms = said.outage_ms - seen.most_ms
-    too_short_ms = 0.0 if said.at_least else seen.least_ms - said.outage_ms
+    """By how much they contradict each other; 0 where they don't. Where the canary says that it was blind for longer
+    than its period (its process did not run, on a busy machine), so much is no contradiction."""
+    blind_ms = max(0, said.resolution_ms - PERIOD_MS)
+    too_long_ms = said.outage_ms - seen.most_ms - blind_ms
+    too_short_ms = 0.0 if said.at_least else seen.least_ms - said.outage_ms - blind_ms
     return max(0.0, too_long_ms, too_short_ms)

@@ -288,6 +288,7 @@ SCENARIOS = (
         4_000,
         _control_slow_with_failover,
         diagnosed=(Diagnosis.CRASHED,),
+        hurts_the_canary=True,
     ),
     Scenario(
         "name server down during a failover",

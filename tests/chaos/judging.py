@@ -75,7 +75,9 @@ def judged(scenario: Scenario, seen: Observed, took_s: float = 0.0, *, timed: bo
         second_writer_count=0 if hearing is None else len(hearing.second_writes),
         whole_after_s=seen.whole_after_s,
         complaints=tuple(_complaints(scenario, seen)),
-        late=(*_too_long(scenario, hearing), *_canary_apart(seen)) if timed and hearing is not None else (),
+        late=(*_too_long(scenario, hearing), *_canary_apart(scenario, seen))
+        if timed and hearing is not None
+        else (),
         observed=seen,
         took_s=took_s,
     )
@@ -106,12 +108,12 @@ def _canary_wrong(scenario: Scenario, seen: Observed) -> list[str]:
         moved = scenario.then is Then.MOVES and seen.epoch_after > seen.epoch_before
         was_due = moved and seen.witness is not None and seen.led_throughout
         return ["no incident has the outage as the canary saw it"] if was_due else []
-    is_wrong = apart_ms(seen.canary, seen.witness) > WRONG_FROM_MS
+    is_wrong = not scenario.hurts_the_canary and apart_ms(seen.canary, seen.witness) > WRONG_FROM_MS
     return [_both(seen.canary, seen.witness)] if is_wrong else []
 
 
-def _canary_apart(seen: Observed) -> list[str]:
-    if seen.canary is None or seen.witness is None:
+def _canary_apart(scenario: Scenario, seen: Observed) -> list[str]:
+    if seen.canary is None or seen.witness is None or scenario.hurts_the_canary:
         return []
     is_apart = WITHIN_MS < apart_ms(seen.canary, seen.witness) <= WRONG_FROM_MS
     return [f"{_both(seen.canary, seen.witness)}: more than {WITHIN_MS} ms apart"] if is_apart else []

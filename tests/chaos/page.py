@@ -43,8 +43,9 @@ leads, the name server does not answer) is compared too, as far as `tests/chaos`
 
 **The canary** of Primacy is on, and is no witness: what it wrote into the incident is compared with the reference
 client's journal. That client notices only at the end of a hung connect that another address serves, so its gap has a
-least length too, up to the beginning of its last failed attempt. Further than {WITHIN_MS} ms outside of the two the canary
-is `late`, further than {WRONG_FROM_MS} ms, or where a failover under one leader has no figure of it, `WRONG`.
+least length too, up to the beginning of its last failed attempt. Further than {WITHIN_MS} ms outside of the two, and than
+the canary says that it was blind itself, the canary is `late`, further than {WRONG_FROM_MS} ms, or where a failover under
+one leader has no figure of it, `WRONG`. Where the fault is on the canary's own way nothing is compared.
 
 **Bounds** are for the longest gap of the reference client through DNS. {NO_INTERRUPTION_MS} ms is that client's
 deadline for a write: "none" means that no client had to connect anew. A multi-host string may take

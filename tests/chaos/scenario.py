@@ -56,6 +56,8 @@ class Scenario:
     """Also run by `make test`."""
     only_alone: str = ""
     """Why no other fault may be in force at the same time (`make soak`); empty where one may."""
+    hurts_the_canary: bool = False
+    """Its way to the primary is another one then than the clients': what it says is compared with nobody."""
     hurts_the_guard: bool = False
     """The agent and the guard stand in for each other. Where both are hurt the bound on stale reads is lost
     (protocol.md, "Staying up")."""

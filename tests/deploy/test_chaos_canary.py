@@ -50,6 +50,8 @@ def test_an_outage_without_an_end_has_no_length() -> None:
         pytest.param(Said(549, 20, at_least=False), 11, id="shorter_than_the_least"),
         pytest.param(Said(549, 20, at_least=True), 0, id="a_part_may_be_shorter"),
         pytest.param(Said(860, 20, at_least=False), 60, id="longer_than_the_most"),
+        pytest.param(Said(860, 70, at_least=False), 10, id="longer_and_it_says_for_how_long_it_was_blind"),
+        pytest.param(Said(500, 70, at_least=False), 10, id="shorter_and_it_says_for_how_long_it_was_blind"),
         pytest.param(Said(860, 20, at_least=True), 60, id="not_even_a_part_may_be_longer"),
     ],
 )

@@ -114,6 +114,7 @@ def together(this: Round, dice: Callable[[int], random.Random], account: Account
         None,
         happen,
         is_explained=False,
+        hurts_the_canary=True,  # one of them may
         whole_within_s=this.whole_within_s,
     )
 
