@@ -21,6 +21,7 @@ from agents.core.steps import (
     MakeSlots,
     Pause,
     PlaceHistories,
+    RemoveHistories,
     Rewind,
     Sight,
     StartStandby,
@@ -96,7 +97,7 @@ def follow(state: AgentState, assignment: Assignment, order: Follow) -> Recipe[N
         common_ground = any(step.timeline <= position.timeline for step in order.history)
         yield from _rebuild(state, assignment, order, "rewind" if common_ground else "clone", position)
         return
-    yield from _attach(order, stream, sight)
+    yield from _attach(order, stream, sight, position)
 
 
 def _end_position(state: AgentState, sight: Sight) -> Recipe[tuple[Position, bool]]:
@@ -124,9 +125,10 @@ def _end_position(state: AgentState, sight: Sight) -> Recipe[tuple[Position, boo
     return Position(end.timeline, end.end_lsn), damaged
 
 
-def _attach(order: Follow, stream: Stream, sight: Sight) -> Recipe[None]:
+def _attach(order: Follow, stream: Stream, sight: Sight, position: Position) -> Recipe[None]:
     if not order.voter and sight.postgres is not PostgresState.STANDBY:
         yield Pause(_VOTERS_FIRST_MS)
+    yield from _forget_siblings(order, position)
     yield PlaceHistories(order.timeline, order.history)
     yield WriteSettings(FENCE, stream, closed=False)
     now = yield from asking.look()
@@ -136,6 +138,17 @@ def _attach(order: Follow, stream: Stream, sight: Sight) -> Recipe[None]:
         yield StartStandby()
     yield from _keep_no_slots(stream)
     yield Tell()
+
+
+def _forget_siblings(order: Follow, position: Position) -> Recipe[None]:
+    """It had attached to a primary of which it got no record, and which was left for another one of the same parent.
+    The startup process has that timeline as its target, asks for it for ever, and takes no sibling instead (E30)."""
+    ours = {order.timeline, *(step.timeline for step in order.history)}
+    above = yield from asking.list_histories(position.timeline)
+    foreign = [file.timeline for file in above if not file.placeholder and file.timeline not in ours]
+    if foreign:
+        yield from asking.stop()
+        yield RemoveHistories(tuple(sorted(foreign, reverse=True)))
 
 
 def _stay_attached(stream: Stream, sight: Sight) -> Recipe[None]:

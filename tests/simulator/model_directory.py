@@ -136,10 +136,15 @@ class DataDirectory:
         return newest
 
     def look_for_target(self) -> None:
-        """At a start, and whenever it looks for WAL anew; a newer one that is no child of its log is passed over."""
+        """At a start, and whenever it looks for WAL anew; a newer one that is no child of its log is passed over, and
+        one that is no child of its target: a sibling is never taken instead (E30)."""
         newest = self.newest_timeline()
-        if newest == self.timeline or self.histories[newest].is_parent_of(self.timeline, self.end):
+        if newest == self.timeline:
             self.target = newest
+        elif self.histories[newest].is_parent_of(self.timeline, self.end):
+            steps = self.histories[newest].steps
+            if self.target == self.timeline or any(step.timeline == self.target for step in steps):
+                self.target = newest
 
     def refuses_to_start(self) -> str:
         """FATAL: the newest timeline is no child of this history (V2, F5)."""

@@ -121,7 +121,11 @@ class Streaming(DataDirectory):
             self.later(500_000, 500_000, lambda: self._keepalive(sender))
 
     def _fits(self, upstream: Postgres) -> bool:
-        """PostgreSQL's own check: timeline and LSN, not content."""
+        """PostgreSQL's own check: timeline and LSN, not content; and what it wants to reach must be known there."""
+        known = (upstream.timeline, *(step.timeline for step in upstream.history))
+        if self.target > self.timeline and self.target not in known:
+            self.world.count("receivers that ask for a sibling's timeline")
+            return False
         if self.timeline == upstream.timeline:
             return self.end <= upstream.end
         return any(s.timeline == self.timeline and self.end <= s.switch_lsn for s in upstream.history)

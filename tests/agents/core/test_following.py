@@ -30,7 +30,10 @@ _RUNNING = steps.Sight(PostgresState.STANDBY, "77", timeline=3)
 
 
 def _performed(
-    state: AgentState, end: steps.EndOfWal, sight: steps.Sight = _STOPPED
+    state: AgentState,
+    end: steps.EndOfWal,
+    sight: steps.Sight = _STOPPED,
+    histories: tuple[steps.HistoryFile, ...] = (),
 ) -> tuple[list[str], AgentState]:
     recipe, done = begin(state, DEFAULT), list[str]()
     outcome: object = None
@@ -45,6 +48,7 @@ def _performed(
             steps.MeasureEnd: end,
             steps.StopPostgres: steps.StopOutcome(clean=False),
             steps.DrawIncarnation: _NEXT,
+            steps.ListHistories: histories,
         }
         outcome = answers.get(type(step))
         if isinstance(step, steps.Store):
@@ -56,6 +60,24 @@ def test_a_former_primary_whose_log_is_whole_is_attached_as_it_is() -> None:
     done, state = _performed(_FORMER_PRIMARY, steps.EndOfWal(3, Lsn(900), None, None))
     assert "StartStandby" in done
     assert state.incarnation == _OURS
+
+
+def test_the_history_of_a_sibling_is_removed_before_it_is_attached() -> None:
+    """E30 (soak on real parts): it had attached to a primary of timeline 4 that was lost at once, the next one forked off
+    timeline 3 too, and PostgreSQL, which ran on, asked for timeline 4 for ever."""
+    order = replace(_ORDER, order=Follow(_FOLLOW.upstream, 6, (HistoryStep(3, Lsn(900)),)))
+    standby = replace(_FORMER_PRIMARY, assignment=order, serving_epoch=0, flushed_mark=None)
+    end = steps.EndOfWal(3, Lsn(900), None, None)
+    sibling, gap, own = (
+        steps.HistoryFile(4, placeholder=False, forks_off_lsn=Lsn(900)),
+        steps.HistoryFile(5, placeholder=True, forks_off_lsn=None),
+        steps.HistoryFile(6, placeholder=False, forks_off_lsn=Lsn(900)),
+    )
+    done, _ = _performed(standby, end, _RUNNING, (sibling, gap, own))
+    there = [name for name in done if name in ("StopPostgres", "RemoveHistories", "PlaceHistories")]
+    assert there == ["StopPostgres", "RemoveHistories", "PlaceHistories"]
+    done, _ = _performed(standby, end, _RUNNING, (gap, own))
+    assert "StopPostgres" not in done
 
 
 @pytest.mark.parametrize(

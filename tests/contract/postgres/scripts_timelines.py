@@ -5,7 +5,8 @@ Each docstring says what must be found, by the labels of docs/protocol.md and te
 
 from __future__ import annotations
 
-from agents.core.steps import EndReceivers, PlantPlaceholders, RemoveHistories, StartStandby
+from agents.core.steps import EndReceivers, PlaceHistories, PlantPlaceholders, RemoveHistories, StartStandby
+from common.assignment import HistoryStep
 from common.facts import PostgresState
 from tests.contract.postgres.experiment import Difference, Experiments, Fact
 from tests.contract.postgres.port import NOBODY, SOLO, Answer, Server
@@ -251,6 +252,38 @@ async def two_branches_with_one_id_are_one_to_postgresql(a: Server, b: Server, c
         "a rewind finds": "something" if found else "nothing to do",
         "the other's client": told,
     }
+
+
+@TIMELINES.add(
+    "E30",
+    members="abc",
+    facts={"promoted to": 3, "follows": False, "once its file is gone": True},
+)
+async def a_standby_never_leaves_its_target_for_a_sibling(a: Server, b: Server, c: Server) -> dict[str, Fact]:
+    """E30: it attached to a primary of timeline 2 and got no record of it; the next one forks off the same parent. It
+    asks for timeline 2 until it is started anew without that one's file (R9)."""
+    await _one_is_sealed(a, b, c)
+    end = await c.measure()
+    await c.perform(PlaceHistories(2, (HistoryStep(1, end.end_lsn),)))
+    await c.kill()
+    await c.perform(StartStandby())
+    await b.perform(PlantPlaceholders(parent=1, timelines=(2,)))
+    promoted = await b.promote()
+    await b.put_in_force(SOLO)
+    await c.place_histories_of(b)
+    await c.point_at(b, epoch=2)
+    await b.has_inserted(2)
+
+    async def has_the_row() -> bool:
+        return 2 in await c.rows()
+
+    follows = not await c.never(has_the_row)
+    await c.withdraw()
+    await c.stop(clean=True)
+    await c.perform(RemoveHistories((2,)))
+    await c.place_histories_of(b)
+    await c.follow(b, epoch=2)
+    return {"promoted to": promoted, "follows": follows, "once its file is gone": await c.shows(2)}
 
 
 @TIMELINES.add("E18", members="ab", facts={"promoted all the same": True})

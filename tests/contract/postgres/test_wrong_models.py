@@ -161,6 +161,15 @@ class HistoryFilesInBetweenAreNotNeeded(HeldPostgres):
         return False
 
 
+class AnyNewerTimelineIsATarget(HeldPostgres):
+    """Before."""
+
+    def look_for_target(self) -> None:
+        newest = self.newest_timeline()
+        if newest == self.timeline or self.histories[newest].is_parent_of(self.timeline, self.end):
+            self.target = newest
+
+
 class StandbySignalStaysUntilItTakesWrites(HeldPostgres):
     def _choose_timeline(self) -> None:
         Postgres._choose_timeline(self)
@@ -220,6 +229,7 @@ WRONG: dict[str, tuple[type[HeldPostgres], ...]] = {
     "placeholders_with_nothing_real_above_make_a_start_fail": (AStartLooksAtNoHistory,),
     "a_target_that_was_seen_once_is_the_parent_of_a_promotion": (TheTargetIsLookedForAtThePromotion,),
     "one_history_file_missing_in_between_strands_a_follower": (HistoryFilesInBetweenAreNotNeeded,),
+    "a_standby_never_leaves_its_target_for_a_sibling": (AnyNewerTimelineIsATarget,),
     "a_candidate_killed_inside_its_promotion_is_a_primary_to_whoever_starts_it_by_hand": (
         StandbySignalStaysUntilItTakesWrites,
     ),
