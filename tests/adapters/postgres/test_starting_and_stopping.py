@@ -158,7 +158,9 @@ async def test_a_client_that_connects_and_says_nothing_does_not_hold_up_a_clean_
             await a.perform(WriteSettings(FENCE))
             await a.perform(StartStandby())
         # Turned away it is only by a server that is stopping already, or starting still.
-        writer = next(child for child in children(a.postmaster_pid, a.config.title) if "writer" in child.title)
+        writer = next(
+            child for child in children(a.postmaster_pid, a.config.title) if "writer" in child.title
+        )
         os.kill(writer.pid, signal.SIGSTOP)
         stopping = asyncio.ensure_future(a.perform(StopPostgres(clean=True, clean_within_ms=10_000)))
         await eventually(lambda: "stopping" in (a.data / "postmaster.pid").read_text())
