@@ -28,6 +28,7 @@ from agents.core.steps import (
     StepFailed,
     Stream,
     Tell,
+    Untouched,
     WriteMarker,
     WriteSettings,
 )
@@ -40,6 +41,11 @@ _RUNNING = (PostgresState.STANDBY, PostgresState.STARTING)
 _VOTERS_FIRST_MS = 300
 """Commits wait for the voters to attach; a start beside that takes the new primary's attention, and where hosts
 share a machine its disk and processors too. Later changes nothing for anybody."""
+
+_REWINDS = 20
+_REWOUND_AGAIN_MS = 3_000
+"""A minute where the source refuses at once, two and a half where its host is silent. A new primary, or a new place of
+this one, is a new order, which does not wait for this."""
 
 
 def follow(state: AgentState, assignment: Assignment, order: Follow) -> Recipe[None]:
@@ -179,9 +185,8 @@ def _rebuild(
     )
     yield WriteSettings(FENCE)
     if how == "rewind":
-        yield Tell(activity=f"rewinding to {order.upstream.member}")
         try:
-            yield Rewind(order.upstream)
+            yield from _rewind(order)
         except StepFailed as failure:
             yield Tell(activity=f"rewinding failed ({failure}); cloning from {order.upstream.member}")
             how = "clone"
@@ -190,6 +195,24 @@ def _rebuild(
         yield Tell(activity=f"cloning from {order.upstream.member}")
         yield Clone(order.upstream)
     yield from _go_on_as_another(state, "rebuilt; waits for its incarnation to be adopted")
+
+
+def _rewind(order: Follow) -> Recipe[None]:
+    """A clone of a large cluster takes hours, and wants the same source: one that is away is waited for first."""
+    source = order.upstream.member
+    yield Tell(activity=f"rewinding to {source}")
+    for again in range(1, _REWINDS):
+        try:
+            yield Rewind(order.upstream)
+        except Untouched as failure:
+            yield Tell(
+                activity=f"rewinding to {source} failed with nothing touched ({failure}); "
+                f"tried again, {again} of {_REWINDS - 1}"
+            )
+            yield Pause(_REWOUND_AGAIN_MS)
+        else:
+            return
+    yield Rewind(order.upstream)
 
 
 def _directory_lost() -> Recipe[None]:

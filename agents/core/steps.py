@@ -31,6 +31,10 @@ class StepFailed(FailoverError):
     """A step could not be done; the text says why, in words for people."""
 
 
+class Untouched(StepFailed):
+    """Nothing was changed before it failed, and the same may well succeed later."""
+
+
 class Step(msgspec.Struct, frozen=True):
     """One thing to do; the comment of each kind names its outcome."""
 
@@ -308,7 +312,11 @@ class Initdb(Step, frozen=True):
 
 
 class Rewind(Step, frozen=True):
-    """→ None. pg_rewind from the upstream, CHECKPOINT there first (E10). PostgreSQL must be stopped."""
+    """→ None. pg_rewind from the upstream, CHECKPOINT there first (E10). PostgreSQL must be stopped.
+
+    `Untouched` when the upstream was the reason and the data directory is as whole as before. After any other failure
+    it may have been written to.
+    """
 
     upstream: Upstream
 

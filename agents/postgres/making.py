@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from agents.core.steps import StepFailed
+from agents.core.steps import StepFailed, Untouched
 from agents.postgres import marker
 from agents.postgres.end_of_wal import end_lsn_of
 from agents.postgres.files import sync_directory
@@ -24,7 +24,7 @@ from agents.postgres.look import read_directory
 from agents.postgres.programs import run_program
 from agents.postgres.server import Server
 from agents.postgres.service_file import address
-from agents.postgres.sql import bounded, fetch
+from agents.postgres.sql import NoAnswer, bounded, fetch
 from agents.postgres.starting import replay
 from agents.postgres.stopping import stop
 from common.assignment import Upstream
@@ -104,21 +104,34 @@ async def rewind(server: Server, upstream: Upstream) -> None:
         server.activity = f"rewinding to {upstream.member}"
         # Right after a promotion, pg_rewind of 15 sees only the checkpoint before it (E10).
         await _ask_source(server, upstream, "checkpoint" if server.version.major <= 15 else "select 1")
+        await _rewind_once(server, upstream, dry=True)
         # pg_rewind replaces our marker by the source's, which is a sign as good as this one.
         half = partial(marker.write_marker, config, marker.half_marker(config, "rewind"))
         await server.write("marking the rewind", half)
-        source = make_conninfo(
-            **address(config, upstream), dbname="postgres", fallback_application_name="pg_rewind"
-        )
-        arguments: list[str | Path] = ["-D", config.data_directory, "--source-server", source]
-        how = ["--no-ensure-shutdown", "--progress"]
-        await run_program(config, "pg_rewind", [*arguments, *how], config.rewind_silent_ms)
+        await _rewind_once(server, upstream, dry=False)
         if not (config.data_directory / "backup_label").exists():
             # "No rewind required" is said where it is wrong, too (E10, E10b), and read from no message.
             raise StepFailed("pg_rewind found nothing to do, but the member has diverged")
     finally:
         server.activity = ""
         server.forget_directory()
+
+
+async def _rewind_once(server: Server, upstream: Upstream, *, dry: bool) -> None:
+    """A dry run does all but write: it connects, compares the timelines, lists the source's files and reads the WAL
+    here. What fails in it has touched nothing, and pg_rewind's own words don't have to be trusted for that.
+    """
+    config = server.config
+    name = "pg_rewind --dry-run" if dry else "pg_rewind"
+    source = make_conninfo(**address(config, upstream), dbname="postgres", fallback_application_name=name)
+    arguments: list[str | Path] = ["-D", config.data_directory, "--source-server", source]
+    how = ["--no-ensure-shutdown", "--progress", *(["--dry-run"] if dry else [])]
+    try:
+        await run_program(config, "pg_rewind", [*arguments, *how], config.rewind_silent_ms)
+    except StepFailed:
+        if dry:
+            await _ask_source(server, upstream)  # if it was away, it may be back soon
+        raise
 
 
 async def _replay_everything(server: Server) -> None:
@@ -201,13 +214,17 @@ def _move(server: Server) -> None:
 
 
 async def _ask_source(server: Server, upstream: Upstream, statement: str = "select 1") -> None:
-    """Before anything is thrown away: one that can't be reached now may be reached later."""
+    """Before anything is thrown away: one that can't be reached now may be reached later. Raise Untouched."""
     target = make_conninfo(**{**address(server.config, upstream), "connect_timeout": "5"}, dbname="postgres")
     try:
         connection = await psycopg.AsyncConnection.connect(target, autocommit=True)
     except psycopg.Error as error:
-        raise StepFailed(f"{upstream.member} takes no connection: {error}") from error
+        raise Untouched(f"{upstream.member} takes no connection: {error}") from error
     try:
         await bounded(connection, fetch(connection, statement, ()), _CHECKPOINT_WITHIN_MS)
+    except NoAnswer as failure:
+        if failure.timed_out:
+            raise
+        raise Untouched(f"{upstream.member}: {failure}") from failure
     finally:
         connection.pgconn.finish()

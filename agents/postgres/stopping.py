@@ -15,14 +15,16 @@ from functools import partial
 from agents.core.steps import StepFailed, StopOutcome
 from agents.postgres.look import is_anything_left
 from agents.postgres.postmaster import PidFile, Postmaster, read_pid_file
-from agents.postgres.processes import is_stopped, processes_of, state_of
+from agents.postgres.processes import children, is_stopped, processes_of, state_of, ticks_at
 from agents.postgres.server import Server
-from common.timebase import elapsed_ms
+from common.timebase import after_ms, before_ms, elapsed_ms
 
 _LOOK_EVERY_S = 0.002
 _ORPHANS_GRACE_MS = 100
 _GIVE_UP_MS = 10_000
 _PID_FILE_WITHIN_MS = 300
+_SILENT_MS = 100
+"""A client that says nothing for so long after it has connected does not keep a stop waiting."""
 
 
 async def stop(server: Server, *, clean: bool, clean_within_ms: int) -> StopOutcome:
@@ -68,7 +70,7 @@ async def _stop_postmaster(server: Server, postmaster: Postmaster, clean_within_
     frozen = is_stopped(postmaster.pid)
     if clean_within_ms > 0 and not frozen:
         postmaster.send(signal.SIGINT)
-        if await postmaster.gone_within(clean_within_ms):
+        if await _gone_cleanly(server, postmaster, clean_within_ms):
             return
     if not frozen:
         postmaster.send(signal.SIGQUIT)
@@ -80,6 +82,28 @@ async def _stop_postmaster(server: Server, postmaster: Postmaster, clean_within_
     _send(pids, signal.SIGKILL)
     if not await postmaster.gone_within(_GIVE_UP_MS):
         raise StepFailed(f"the postmaster {postmaster.pid} can't be killed ({state_of(postmaster.pid)})")
+
+
+async def _gone_cleanly(server: Server, postmaster: Postmaster, within_ms: int) -> bool:
+    """A server that stops (or starts) turns a client away only once that has said what it wants. One that connects
+    and says nothing is waited for by 15 to 17, as the last of all, for authentication_timeout: a minute (18 ends it).
+    A client whose connecting was given up is such a one, if its kernel tries on until this host is back.
+    """
+    until = after_ms(server.clock.now(), within_ms)
+    while (left_ms := elapsed_ms(since=server.clock.now(), now=until)) > 0:
+        if await postmaster.gone_within(min(left_ms, _SILENT_MS)):
+            return True
+        with suppress(StepFailed):
+            _send(await server.ask_kernel(partial(_silent_clients, server, postmaster)), signal.SIGTERM)
+    return not postmaster.alive
+
+
+def _silent_clients(server: Server, postmaster: Postmaster) -> list[int]:
+    """A child takes its title when its client has said what it wants; PostgreSQL's own processes take theirs at once,
+    and none that is new by now does harm when SIGTERM tells it once more to end."""
+    asked_before = ticks_at(before_ms(server.clock.now(), _SILENT_MS))
+    found = children(postmaster.pid, server.config.title)
+    return [child.pid for child in found if not child.title and 0 < child.started_ticks < asked_before]
 
 
 def _send(pids: list[int], number: signal.Signals) -> None:

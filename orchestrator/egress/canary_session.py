@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import traceback
 from typing import Final
 
 import psycopg
@@ -53,6 +54,11 @@ class Session:
             )
         except (psycopg.Error, OSError) as error:
             raise TurnedAway(f"{address}:{port} lets nobody in: {_words(error)}") from error
+        except asyncio.CancelledError as given_up:
+            # psycopg closes the socket once nobody holds its frames; who keeps this error holds them, until some
+            # collection. The kernel would go on trying meanwhile, and leave a connection that says nothing.
+            traceback.clear_frames(given_up.__traceback__)
+            raise
         return cls(connection, clock)
 
     async def write(self, n: int) -> Instant:

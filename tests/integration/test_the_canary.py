@@ -31,9 +31,6 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 WITHIN_MS = 50
 
-_WHOLE_WITHIN_S = 180.0
-"""The clean stop before a rewind now and then takes the whole minute that it has (docs/progress.md)."""
-
 
 @pytest.fixture(scope="module")
 def fleet() -> Iterator[Witnessed]:
@@ -55,7 +52,7 @@ def canary(shop: Witnessed) -> dict[str, Any]:
 
 def said_of(shop: Witnessed, epoch: int) -> Said:
     """Once the cluster is whole in this epoch: what its incident says, as soon as it says it."""
-    shop.whole(_WHOLE_WITHIN_S, epoch_at_least=epoch)
+    shop.whole(WITHIN_S, epoch_at_least=epoch)
     found: list[Said] = []
 
     def is_said() -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -231,6 +232,39 @@ async def test_it_leaves_a_silent_address_as_soon_as_the_name_says_another_one(h
             await ear.hears()
             assert "moved" in {outcome for _, outcome, _ in ear.failures}
             assert elapsed_ms(since=moved_at, now=ear.at[heard]) <= 2 * PERIOD_MS + 3 * SLACK_MS
+
+
+@contextmanager
+def lost_host() -> Iterator[int]:
+    """A port of a kernel that answers nobody who wants to connect: its queue is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+def connecting_to(port: int) -> int:
+    """Sockets that still try (proc_net_tcp.txt: SYN_SENT is 02)."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[3] == "02" and row[2].endswith(f":{port:04X}") for row in rows)
+
+
+async def test_a_connection_that_is_given_up_is_closed_and_not_made_once_the_host_is_back(home: Home) -> None:
+    """Its kernel tries on for two minutes, and what is connected then says nothing: a PostgreSQL that starts
+    or stops just then waited a minute for it."""
+    with lost_host() as port:
+        others = connecting_to(port)
+        async with home.member("a", empty=True, port=port) as a:
+            names = Names()
+            names.say(a)
+            async with canary(names, a) as ear:
+                await ear.fails(8)
+                assert connecting_to(port) - others <= 1, "the one that is just tried"
 
 
 async def test_a_name_server_that_is_away_is_no_end_of_a_connection_that_works(home: Home) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import time
 
 import psycopg
@@ -21,9 +22,10 @@ from agents.core.steps import (
     WriteSettings,
 )
 from agents.postgres.instance import Instance
+from agents.postgres.processes import children
 from common.facts import PostgresState
 from common.rule import FENCE
-from tests.adapters.postgres.kit import Home, stop
+from tests.adapters.postgres.kit import Home, eventually, stop
 
 pytestmark = pytest.mark.real
 
@@ -140,6 +142,33 @@ async def test_a_frozen_postgresql_is_stopped_all_the_same(home: Home) -> None:
         begun_at = time.monotonic()
         assert (await a.look()).postgres is PostgresState.STARTING
         await a.perform(StopPostgres(clean=True, clean_within_ms=5_000))
+        assert time.monotonic() - begun_at < 2.0
+        assert a.pids() == []
+
+
+@pytest.mark.parametrize("role", ["primary", "standby"])
+async def test_a_client_that_connects_and_says_nothing_does_not_hold_up_a_clean_stop(
+    home: Home, role: str
+) -> None:
+    """15 to 17 wait for such a one to say who it is, up to authentication_timeout: 60 s."""
+    async with home.member("a") as a:
+        if role == "primary":
+            await a.serve()
+        else:
+            await a.perform(WriteSettings(FENCE))
+            await a.perform(StartStandby())
+        # Turned away it is only by a server that is stopping already, or starting still.
+        writer = next(
+            child for child in children(a.postmaster_pid, a.config.title) if "writer" in child.title
+        )
+        os.kill(writer.pid, signal.SIGSTOP)
+        stopping = asyncio.ensure_future(a.perform(StopPostgres(clean=True, clean_within_ms=10_000)))
+        await eventually(lambda: "stopping" in (a.data / "postmaster.pid").read_text())
+        with socket.create_connection(("127.0.0.1", a.config.port)):
+            await eventually(lambda: "" in a.child_titles())
+            os.kill(writer.pid, signal.SIGCONT)
+            begun_at = time.monotonic()
+            assert await stopping == StopOutcome(clean=True)
         assert time.monotonic() - begun_at < 2.0
         assert a.pids() == []
 

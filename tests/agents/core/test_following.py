@@ -143,3 +143,44 @@ def test_a_newcomer_without_a_directory_waits_for_leave_to_clone() -> None:
     )
     assert done == ["Look", "Tell"]
     assert state.incarnation == _OURS
+
+
+def _rebuilt(outcomes: list[steps.StepFailed | None]) -> list[str]:
+    """What a member that is to be rewound does, where each rewind ends like this."""
+    state = replace(_FORMER_PRIMARY, rebuilding="rewind")
+    recipe, done = begin(state, DEFAULT), list[str]()
+    outcome: object = None
+    failure: steps.StepFailed | None = None
+    while True:
+        try:
+            step = recipe.send(outcome) if failure is None else recipe.throw(failure)
+        except StopIteration:
+            return done
+        done.append(type(step).__name__)
+        outcome, failure = None, None
+        if isinstance(step, steps.StopPostgres):
+            outcome = steps.StopOutcome(clean=True)
+        elif isinstance(step, steps.DrawIncarnation):
+            outcome = _NEXT
+        elif isinstance(step, steps.Store):
+            state = outcome = replace(state, **dict[str, Any](step.changes))
+        elif isinstance(step, steps.Rewind):
+            failure = outcomes.pop(0)
+
+
+_AWAY = steps.Untouched("b takes no connection")
+
+
+def test_a_rewind_whose_source_was_away_is_tried_again_while_nothing_is_touched() -> None:
+    done = _rebuilt([_AWAY, _AWAY, None])
+    assert (done.count("Rewind"), done.count("Pause"), done.count("Clone")) == (3, 2, 0)
+
+
+def test_a_rewind_that_may_have_touched_something_is_followed_by_a_clone() -> None:
+    done = _rebuilt([_AWAY, steps.StepFailed("pg_rewind failed")])
+    assert (done.count("Rewind"), done.count("Clone")) == (2, 1)
+
+
+def test_a_source_that_stays_away_is_not_waited_for_for_ever() -> None:
+    done = _rebuilt([_AWAY] * 100)
+    assert (done.count("Rewind"), done.count("Clone")) == (20, 1)
