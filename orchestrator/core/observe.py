@@ -6,7 +6,7 @@ Pure. This decides nothing: it keeps what was heard, and when.
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Any, assert_never
+from typing import assert_never
 
 from msgspec.structs import replace
 
@@ -108,26 +108,55 @@ def _beat(view: ClusterView, at: Instant, beat: events.Beat, merged: int) -> Clu
 
 
 def _facts(view: ClusterView, at: Instant, facts: Facts) -> ClusterView:
-    return _heard(view, view.member(facts.member), at, facts, facts_at=at)
+    member = view.member(facts.member)
+    return _heard(
+        view,
+        member,
+        at,
+        facts,
+        facts_at=at,
+        boot_id=member.boot_id,
+        sequence=member.sequence,
+        gap_us=member.gap_us,
+        gap_deviation_us=member.gap_deviation_us,
+    )
 
 
-def _heard(view: ClusterView, member: MemberView, at: Instant, facts: Facts, **changed: Any) -> ClusterView:
-    """`changed`: what else is new of the member. One copy of it, and one of the view: every beat comes through."""
+def _heard(
+    view: ClusterView,
+    member: MemberView,
+    at: Instant,
+    facts: Facts,
+    *,
+    facts_at: Instant | None,
+    boot_id: int,
+    sequence: int,
+    gap_us: int,
+    gap_deviation_us: int,
+) -> ClusterView:
+    """One copy of the member, and one of the view: every beat comes through."""
     stalled_since: Instant | None = None
+    seen_primary_epoch, streaming_at = member.seen_primary_epoch, member.streaming_at
     if facts.postgres is PostgresState.PRIMARY:
-        changed["seen_primary_epoch"] = max(member.seen_primary_epoch, facts.obeyed.epoch)
-        if changed.get("facts_at", member.facts_at) == at:
+        seen_primary_epoch = max(seen_primary_epoch, facts.obeyed.epoch)
+        if facts_at == at:
             streaming = {p.application_name: at for p in facts.peers if p.state == "streaming"}
-            changed["streaming_at"] = MappingProxyType({**member.streaming_at, **streaming})
+            streaming_at = MappingProxyType({**streaming_at, **streaming})
         if facts.write_state is WriteState.STALLED:
             stalled_since = at if member.stalled_since is None else member.stalled_since
     member = replace(
         member,
         facts=facts,
         heard_at=at,
+        facts_at=facts_at,
+        boot_id=boot_id,
+        sequence=sequence,
+        gap_us=gap_us,
+        gap_deviation_us=gap_deviation_us,
+        seen_primary_epoch=seen_primary_epoch,
         writes=_writes(member.writes, at, facts),
         stalled_since=stalled_since,
-        **changed,
+        streaming_at=streaming_at,
     )
     suspicion = view.suspicion
     if suspicion is not None and suspicion.member == facts.member:

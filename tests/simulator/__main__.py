@@ -6,7 +6,7 @@
 --bench                        counted failovers in a second of one core, and events for each
 --soak --hours H [--jobs J] [--json FILE]
                                go on; failing seeds are kept in a file, totals in another
---compiled                     beside any of these: 1.6 to 2 times as fast, once it is compiled
+--compiled                     beside any of these: more than twice as fast, once it is compiled
 """
 
 from __future__ import annotations

@@ -58,19 +58,24 @@ class Outcome:
 
 
 def run(what: int | Plan) -> Outcome:
-    plan = plan_of(what) if isinstance(what, int) else what
+    collected = gc.isenabled()
+    gc.disable()  # a run ends before its garbage matters, and half a million small values are looked at in vain
+    try:
+        # Nothing holds the fleet once it is back: the collector finds it dead while it is young.
+        return _outcome(plan_of(what) if isinstance(what, int) else what)
+    finally:
+        if collected:
+            gc.enable()
+
+
+def _outcome(plan: Plan) -> Outcome:
     fleet = fleet_of(plan)
     world = fleet.world
     violation = ""
-    collected = gc.isenabled()
-    gc.disable()  # a run ends before its garbage matters, and half a million small values are looked at in vain
     try:
         _run(fleet, plan)
     except (Violation, InvariantBroken, AssertionError) as broken:
         violation = f"{type(broken).__name__}: {broken}"
-    finally:
-        if collected:
-            gc.enable()
     return Outcome(
         plan.seed,
         world.counts,
