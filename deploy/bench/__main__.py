@@ -1,8 +1,12 @@
-"""`make bench`: outages by step against the floor of the same run, and no false alarm under CPU load.
+"""`make bench`: outages by fault against the floor of the same run, and no false alarm under CPU load.
 
-Ends non-zero if a run failed, anything was lost, there was a second writer, the epoch changed under load, or
-the loss afterwards was not detected in time. An aim that was missed is printed, and no failure: it says as
-much of the machine as of Primacy.
+Without arguments: every fault on three members, 20 rounds, then ten minutes under load. Each option that changes the
+circumstances (members, data, a standby far behind, PostgreSQL, profile) makes another run, whose floor is measured
+under the same circumstances; docs/performance.md shows the newest run of each.
+
+Ends non-zero if a run failed, anything was lost, there was a second writer, the primary was not left alone where it
+must be, the epoch changed under load, or the loss afterwards was not detected in time. An aim that was missed is
+printed, and no failure: it says as much of the machine as of Primacy.
 """
 
 from __future__ import annotations
@@ -13,116 +17,87 @@ import math
 import os
 import platform
 import random
+import shutil
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
+from deploy.bench.circumstances import MEMBERS, Circumstances
 from deploy.bench.floor import Floor, measure_floor
-from deploy.bench.report import HOST_LOST_AT_MOST_MS, Report, as_json, show
-from deploy.bench.rounds import HOST_LOST, Rounds
-from deploy.bench.under_load import run_under_load
-from deploy.bench.verdict import judge
-from deploy.lab.fleet import Cluster, Fleet
-from deploy.lab.lab import Lab, LabFailed
+from deploy.bench.kinds import KINDS, Kind, chosen
+from deploy.bench.report import Report, as_json, show
+from deploy.bench.session import Plan, Session
+from deploy.lab.lab import LabFailed
+from deploy.lab.namespaces import can_have_namespaces
 from deploy.lab.programs import Programs
-from deploy.lab.run_folder import RunId, make_run_folder, remove_folder
+from deploy.lab.run_folder import RunId, base_folder, make_run_folder, remove_folder
 from deploy.lab.sweep import dismiss_janitor, start_janitor
-from deploy.lab.witnessed import Witnessed
+from deploy.setup.account import unprivileged_account
+from deploy.setup.binaries import LOWEST_MINOR, postgresql_version
+from deploy.setup.majors import every_major
 
 _FLOOR_RUNS_MIN = 3
+_SYSTEM = "system"
+_NEWEST = "newest"
+_BEHIND_MIB = 512
 
 
 class Bench:
-    def __init__(self, console: Console, programs: Programs, chosen: argparse.Namespace) -> None:
-        self._console, self._programs, self._chosen = console, programs, chosen
+    def __init__(
+        self,
+        console: Console,
+        programs: Programs,
+        version: str,
+        kinds: tuple[Kind, ...],
+        asked: argparse.Namespace,
+    ) -> None:
+        self._console, self._programs, self._kinds, self._asked = console, programs, kinds, asked
+        self._version = version
+        self._circumstances = Circumstances(
+            members=asked.members,
+            data_gib=asked.data_gib,
+            behind_mib=asked.behind or 0,
+            major=int(version.split(".", maxsplit=1)[0]),
+            profile=asked.profile,
+        )
         self._began = time.monotonic()
 
     def say(self, text: str) -> None:
         self._console.print(f"{time.monotonic() - self._began:7.1f} s  {text}", markup=False, soft_wrap=True)
 
     def run(self) -> Report:
-        """The floor is measured before the fleet and after it: half the runs each, nothing else beside it."""
-        half = max(_FLOOR_RUNS_MIN, math.ceil(self._chosen.rounds / 2))
+        """The floor is measured before the fleets and after them: half the runs each, nothing else beside it."""
+        self.say(f"{self._circumstances.title}; seed {self._asked.seed}")
+        self.say(f"faults: {', '.join(kind.name for kind in self._kinds)}")
+        half = max(_FLOOR_RUNS_MIN, math.ceil(self._asked.rounds / 2))
+        setting = self._setting()
         before = self._floor(half, "before")
-        report = Report(self._chosen.seed, self._setting(), before, [])
-        fleet = Fleet(clusters=(Cluster("shop", profile=self._chosen.profile),))
-        with Lab(fleet, self._programs, keep=self._chosen.keep) as lab:
-            for warning in lab.warnings:
-                self.say(f"note: {warning}")
-            if self._chosen.keep:
-                self.say(f"logs stay in {lab.files.logs}")
-                _trace_agents(lab)
-            lab.start()
-            cluster = Witnessed(lab)
+        report = Report(self._asked.seed, setting, before, [], kinds=self._kinds)
+        dice = random.Random(self._asked.seed)
+        for number, plan in enumerate(self._plans(), start=1):
+            self.say(f"fleet {number}: {', '.join(kind.name for kind in plan.kinds)}")
             try:
-                self._play(cluster, report)
-            finally:
-                cluster.close()
+                Session(plan, self._programs, self.say, dice, report).play()
+            except LabFailed as failed:
+                self.say(f"this fleet failed: {failed}")
+                report.complaints.append(f"a fleet failed: {failed}")
         after = self._floor(half, "after")
         report.floor = Floor({kind: (*runs, *after.runs[kind]) for kind, runs in before.runs.items()})
         return report
 
-    def _play(self, cluster: Witnessed, report: Report) -> None:
-        chosen = self._chosen
-        status = cluster.be_born()
-        self.say(f"whole: primary {status['primary']}, rule {status['rule']}, profile {status['profile']}")
-        cluster.start_witnesses()
-        rounds = Rounds(cluster, self.say, random.Random(chosen.seed))
-        report.runs = rounds.runs
-        try:
-            rounds.play(chosen.rounds)
-            if chosen.load_seconds > 0:
-                self.say(f"{chosen.load_seconds:.0f} s under CPU load from all cores")
-                report.under_load = run_under_load(cluster, chosen.load_seconds, self.say)
-                self.say(report.under_load.false_alarm or "no false alarm")
-                report.detected_after_load = rounds.one(HOST_LOST, chosen.rounds + 1)
-                rounds.runs.remove(report.detected_after_load)
-        except LabFailed as failed:
-            report.complaints.append(f"the bench could not go on: {failed}")
-        cluster.stop_witnesses()
-        self._judge(cluster, report)
-
-    def _judge(self, cluster: Witnessed, report: Report) -> None:
-        faults = [run.fault_at_us for run in report.runs]
-        if report.detected_after_load is not None:
-            faults.append(report.detected_after_load.fault_at_us)
-        try:
-            losses = cluster.losses()
-            present = cluster.read_back()
-        except LabFailed as failed:
-            report.complaints.append(f"what is there could not be read back: {failed}")
-            return
-        report.acknowledged_count, report.lost = losses.acknowledged_count, losses.lost
-        report.second_writes = tuple(f"{wrote.member} row {wrote.n}" for wrote in losses.second_writes)
-        journal = cluster.journal()
-        report.complaints += judge(journal, present, faults).complaints
-        if judge(journal, present - {max(journal.numbers)}).passed:
-            report.complaints.append("the checker did not find a loss that was planted")
-        report.complaints += [f"second writer: {wrote}" for wrote in report.second_writes]
-        report.complaints += [
-            f"{run.label}, round {run.number}: {run.failed}" for run in report.runs if run.failed
+    def _plans(self) -> list[Plan]:
+        """One fleet for most, one with disks of their own for the faults of disks. The load is on the first."""
+        groups = [tuple(kind for kind in self._kinds if kind.needs_disks is disks) for disks in (False, True)]
+        load = [self._asked.load_seconds, 0.0] if groups[0] else [0.0, self._asked.load_seconds]
+        return [
+            Plan(self._circumstances, group, self._asked.rounds, seconds, self._asked.keep)
+            for group, seconds in zip(groups, load, strict=True)
+            if group
         ]
-        planned = 3 * self._chosen.rounds
-        if len(report.runs) < planned:
-            report.complaints.append(f"only {len(report.runs)} of {planned} runs took place")
-        self._judge_load(report)
-
-    def _judge_load(self, report: Report) -> None:
-        if self._chosen.load_seconds <= 0:
-            return
-        if report.under_load is None or report.detected_after_load is None:
-            report.complaints.append("the run under load did not take place, or not to its end")
-            return
-        if report.under_load.false_alarm:
-            report.complaints.append(f"false alarm: {report.under_load.false_alarm}")
-        after_ms = report.detected_after_load.detected_after_ms
-        if report.detected_after_load.failed:
-            report.complaints.append(f"host lost after the load: {report.detected_after_load.failed}")
-        if after_ms is None or after_ms > HOST_LOST_AT_MOST_MS:
-            report.complaints.append(f"the host lost after the load was detected after {after_ms} ms")
 
     def _floor(self, runs: int, when: str) -> Floor:
         self.say(f"the floor {when} the fleet: {runs} kills, {runs} clean switchovers on plain PostgreSQL")
@@ -131,7 +106,13 @@ class Bench:
         janitor = start_janitor(run)
         try:
             floor = measure_floor(
-                folder, self._programs.postgres_bin, self._programs.postgres_user, runs=runs
+                folder,
+                self._programs.postgres_bin,
+                self._programs.postgres_user,
+                runs=runs,
+                members=self._circumstances.members,
+                data_gib=self._circumstances.data_gib,
+                say=self.say,
             )
         finally:
             remove_folder(folder)
@@ -143,47 +124,117 @@ class Bench:
     def _setting(self) -> dict[str, object]:
         return {
             "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "commit": os.environ.get("PRIMACY_COMMIT", "unknown"),
             "cores": os.cpu_count(),
             "kernel": platform.release(),
             "load_average": round(os.getloadavg()[0], 1),
-            "postgres": str(self._programs.postgres_bin),
+            "postgres": self._version,
             "etcd": self._programs.etcd_version,
-            "rounds": self._chosen.rounds,
-            "load_seconds": self._chosen.load_seconds,
+            "members": self._circumstances.members,
+            "data_gib": self._circumstances.data_gib,
+            "behind_mib": self._circumstances.behind_mib,
+            "profile": self._circumstances.profile,
+            "rounds": self._asked.rounds,
+            "load_seconds": self._asked.load_seconds,
         }
 
 
-def _trace_agents(lab: Lab) -> None:
-    """Every step that an agent takes, with its microseconds, into its log."""
-    for host in lab.plan.member_hosts:
-        with lab.files.config_file(host, "agent").open("a") as config:
-            config.write('\n[log]\nlevel = "debug"\n')
-
-
 def _arguments(words: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=10, help="of each fault")
+    parser = argparse.ArgumentParser(
+        prog="make bench ARGS=…", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=20, help="of each fault")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="FAULT",
+        help=f"may be given several times, also a word of its name: {', '.join(kind.name for kind in KINDS)}",
+    )
     parser.add_argument("--load-seconds", type=float, default=600.0, help="under CPU load; 0 leaves it out")
     parser.add_argument("--profile", default="default", choices=("fast", "default", "patient"))
+    parser.add_argument("--members", type=int, default=3, choices=range(2, len(MEMBERS) + 1))
+    parser.add_argument(
+        "--data-gib",
+        type=float,
+        default=0.0,
+        metavar="GIB",
+        help="of data in each member before the first fault; the standbys are cloned with it",
+    )
+    parser.add_argument(
+        "--behind",
+        type=int,
+        nargs="?",
+        const=_BEHIND_MIB,
+        default=0,
+        metavar="MIB",
+        help="one standby has so much WAL to replay when a fault comes"
+        f" (without a number {_BEHIND_MIB}); only faults that move the primary",
+    )
+    parser.add_argument(
+        "--postgres",
+        default=_SYSTEM,
+        choices=(_SYSTEM, _NEWEST, *map(str, sorted(LOWEST_MINOR))),
+        help="a major, or the newest to be had here (as in make test-majors)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the results go, too")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--keep", action="store_true", help="the logs stay, with every step of the agents")
-    chosen = parser.parse_args(words)
-    if chosen.rounds < 1:
+    asked = parser.parse_args(words)
+    if asked.rounds < 1:
         parser.error("--rounds must be at least 1")
-    return chosen
+    if asked.data_gib < 0 or asked.behind < 0:
+        parser.error("--data-gib and --behind can't be negative")
+    return asked
+
+
+def _kinds(asked: argparse.Namespace, console: Console) -> tuple[Kind, ...]:
+    """LookupError: nothing is left. What this machine can't do is said."""
+    wanted = chosen(asked.only)
+    if asked.behind:
+        wanted = tuple(kind for kind in wanted if kind.moves)
+    can_cut, can_mount = can_have_namespaces() is None, os.geteuid() == 0
+    able = tuple(k for k in wanted if (can_cut or not k.needs_cuts) and (can_mount or not k.needs_disks))
+    for kind in wanted:
+        if kind not in able:
+            console.print(f"left out, as it needs root here: {kind.name}", markup=False)
+    if not able:
+        raise LookupError("no fault is left to be measured")
+    return able
+
+
+def _programs(asked: argparse.Namespace) -> tuple[Programs, str]:
+    """With the PostgreSQL that was asked for, and its version. LookupError: it is not to be had."""
+    programs = Programs.discover()
+    if asked.postgres == _SYSTEM:
+        version = postgresql_version(unprivileged_account(), programs.postgres_bin)
+        return programs, version or "unknown"
+    majors = every_major()
+    major = max(majors, default=0) if asked.postgres == _NEWEST else int(asked.postgres)
+    if major not in majors:
+        raise LookupError(f"no PostgreSQL {major} is to be had here")
+    return replace(programs, postgres_bin=majors[major].path), majors[major].version
+
+
+def _room(asked: argparse.Namespace) -> None:
+    """LookupError: the disk is too small for what was asked for."""
+    found = Circumstances(members=asked.members, data_gib=asked.data_gib, behind_mib=asked.behind)
+    free_gib = shutil.disk_usage(base_folder()).free / 1024**3
+    if found.disk_gib > free_gib:
+        raise LookupError(f"{found.disk_gib:.0f} GiB are needed in {base_folder()}, {free_gib:.0f} are free")
 
 
 def main(words: Sequence[str]) -> int:
-    chosen = _arguments(words)
+    asked = _arguments(words)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     try:
-        programs = Programs.discover()
+        kinds = _kinds(asked, console)
+        _room(asked)
+        programs, version = _programs(asked)
     except LookupError as missing:
-        console.print(str(missing), style="red", markup=False)
+        console.print(str(missing.args[0]), style="red", markup=False)
         return 2
-    bench = Bench(console, programs, chosen)
-    bench.say(f"seed {chosen.seed}")
+    bench = Bench(console, programs, version, kinds, asked)
     try:
         report = bench.run()
     except LabFailed as failed:
@@ -193,8 +244,8 @@ def main(words: Sequence[str]) -> int:
         console.print("interrupted; everything was taken down")
         return 130
     show(report, console)
-    if chosen.json is not None:
-        chosen.json.write_text(json.dumps(as_json(report), indent=1) + "\n")
+    if asked.json is not None:
+        asked.json.write_text(json.dumps(as_json(report), indent=1) + "\n")
     return 1 if report.complaints else 0
 
 

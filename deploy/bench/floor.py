@@ -4,7 +4,8 @@
     switchover   clean stop -> the same
 
 No detection, no control plane, no DNS. Every figure of Primacy is quoted with its ratio to this, measured in
-the same run. `python -m deploy.bench.floor [RUNS]` prints it alone.
+the same run, under its circumstances: as many members, as much data, the same PostgreSQL. `python -m deploy.bench.floor
+[RUNS]` prints it alone.
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ import signal
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.bench.filling import fill
 from deploy.bench.plain import FENCE, PlainServer, wait_for
 from deploy.lab.programs import Programs, User
 from deploy.lab.run_folder import RunId, make_run_folder, remove_folder
 from deploy.lab.sweep import dismiss_janitor, start_janitor
 
+Say = Callable[[str], None]
 STEPS = ("stop", "seal", "promote", "quorum", "total")
 
 
@@ -46,18 +49,23 @@ class Floor:
 
 
 class FloorBench:
-    """Three servers in a folder of the run; `measure` leaves three again."""
+    """A primary and its standbys in a folder of the run; `measure` leaves as many again."""
 
-    def __init__(self, folder: Path, bin_directory: Path, user: User) -> None:
-        self._servers = PlainServer.in_folder(folder, ("x", "y", "z"), bin_directory, user)
+    def __init__(self, folder: Path, bin_directory: Path, user: User, *, members: int = 3) -> None:
+        names = [f"s{number}" for number in range(1, members + 1)]
+        self._servers = PlainServer.in_folder(folder, names, bin_directory, user)
+        self._has_data = False
 
-    def set_up(self) -> None:
+    def set_up(self, data_gib: float = 0.0, say: Say = print) -> None:
         primary, *standbys = self._servers
         primary.initialise()
         primary.lead(*standbys)
         primary.start()
         primary.query("SET synchronous_commit = local")
         primary.query("CREATE TABLE floor (n serial PRIMARY KEY)")
+        if data_gib:
+            self._has_data = True
+            fill(primary.query, primary.data, data_gib, say)
         for standby in standbys:
             self._attach_clone(primary, standby)
         self._wait_streaming(primary, len(standbys))
@@ -111,7 +119,12 @@ class FloorBench:
 
     def _make_whole(self, old: PlainServer, candidate: PlainServer, others: list[PlainServer]) -> None:
         old.stop(signal.SIGKILL)
-        self._attach_clone(candidate, old)
+        if self._has_data:  # a clone would take minutes
+            candidate.query("CHECKPOINT")  # pg_rewind looks on the timeline of the last one, on 15
+            old.rewind_to(candidate)
+            self._attach(candidate, old)
+        else:
+            self._attach_clone(candidate, old)
         candidate.lead(*others, old)
         candidate.reload()
         self._servers = [candidate, *others, old]
@@ -119,8 +132,11 @@ class FloorBench:
 
     def _attach_clone(self, primary: PlainServer, standby: PlainServer) -> None:
         standby.disconnect()
-        primary.query(f"SELECT pg_create_physical_replication_slot('{standby.name}', true)")
         standby.clone_from(primary)
+        self._attach(primary, standby)
+
+    def _attach(self, primary: PlainServer, standby: PlainServer) -> None:
+        primary.query(f"SELECT pg_create_physical_replication_slot('{standby.name}', true)")
         standby.follow(primary)
         standby.start()
 
@@ -129,10 +145,20 @@ class FloorBench:
         wait_for(lambda: primary.query(counting) == count)
 
 
-def measure_floor(folder: Path, bin_directory: Path, user: User, *, runs: int = 5) -> Floor:
-    bench = FloorBench(folder, bin_directory, user)
+def measure_floor(
+    folder: Path,
+    bin_directory: Path,
+    user: User,
+    *,
+    runs: int = 5,
+    members: int = 3,
+    data_gib: float = 0.0,
+    say: Say = print,
+) -> Floor:
+    """`say` is told how the filling goes."""
+    bench = FloorBench(folder, bin_directory, user, members=members)
     try:
-        bench.set_up()
+        bench.set_up(data_gib, say)
         found = {kind: [bench.measure(kind) for _ in range(runs)] for kind in ("kill", "switchover")}
     finally:
         bench.close()

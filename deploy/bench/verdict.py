@@ -189,26 +189,6 @@ def judge(journal: Journal, present: Iterable[int], faults_at_us: Sequence[int] 
     )
 
 
-def undisturbed(journal: Journal, control_us: tuple[int, int], fault_us: tuple[int, int]) -> str | None:
-    """ "No interruption": no gap longer than 1.5 times the longest of the control period, no reconnect.
-
-    Returns what disturbed, None for nothing."""
-    longest_control = _longest_gap(journal, control_us)
-    longest = _longest_gap(journal, fault_us)
-    if 2 * longest > 3 * longest_control:
-        return (
-            f"a gap of {longest / 1000:.0f} ms, against {longest_control / 1000:.0f} ms in the control period"
-        )
-    reconnects = [connect for connect in journal.connects if fault_us[0] <= connect.at_us < fault_us[1]]
-    return f"{len(reconnects)} reconnects" if reconnects else None
-
-
-def _longest_gap(journal: Journal, period_us: tuple[int, int]) -> int:
-    begin, end = period_us
-    inside = [entry.at_us for entry in journal.acknowledged if begin <= entry.at_us < end]
-    return max(after - before for before, after in pairwise([begin, *inside, end]))
-
-
 def _some(numbers: Sequence[int], most: int = 10) -> str:
     shown = ", ".join(map(str, numbers[:most]))
     return shown if len(numbers) <= most else f"{shown}, ..."

@@ -5,8 +5,9 @@ while `SELECT 1` answers. It is the whole disk of the host: the agent's state li
 for it can't be killed before the thaw, as with a real disk that does not answer. (Stopping the checkpointer or the
 walwriter instead hangs no commit: a backend flushes its own WAL.)
 
-The files lie in memory, so one host's writes don't slow another host's: all of this machine's hosts would share
-one real disk otherwise. A sync is quick here, and figures from such a fleet are not those of a bench.
+By default the files lie in memory, so one host's writes don't slow another host's: all of this machine's hosts would
+share one real disk otherwise. A sync is quick there, and figures from such a fleet are not those of a bench, whose
+disks lie in the run's folder (`Fleet.disks_in_memory`).
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ BALLAST = "ballast"
 
 
 class Disks:
-    def __init__(self, files: Files, size_mib: int | None) -> None:
+    def __init__(self, files: Files, size_mib: int | None, *, in_memory: bool = True) -> None:
         self._files = files
         self._size_mib = size_mib
+        self._in_memory = in_memory
         self._stalled: set[str] = set()
 
     def give(self, host: Host) -> None:
@@ -37,8 +39,9 @@ class Disks:
         images = self._files.folder / "disks"
         if not images.exists():
             images.mkdir(mode=0o700)
-            size_mib = self._size_mib * len(self._files.plan.member_hosts) + 16
-            _run("mount", "-t", "tmpfs", "-o", f"size={size_mib}m,mode=0700", "primacy-lab", str(images))
+            if self._in_memory:
+                size_mib = self._size_mib * len(self._files.plan.member_hosts) + 16
+                _run("mount", "-t", "tmpfs", "-o", f"size={size_mib}m,mode=0700", "primacy-lab", str(images))
         image = images / f"{host.name}.img"
         with image.open("wb") as file:
             file.truncate(self._size_mib * 1024 * 1024)

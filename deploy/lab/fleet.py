@@ -88,6 +88,8 @@ class Fleet:
     sites: tuple[Site, ...] = ()
     disk_mib: int | None = None
     """A disk of its own for each member (needs root), which can be filled and stalled; None: plain folders."""
+    disks_in_memory: bool = True
+    """False: their files lie in the run's folder, as the plain folders would."""
 
     def mistakes(self) -> Iterator[str]:
         if not 1 <= self.control_count <= 9:
@@ -164,6 +166,15 @@ class Plan:
     @property
     def member_hosts(self) -> tuple[Host, ...]:
         return tuple(host for host in self.hosts if host.member)
+
+    @property
+    def orchestrators(self) -> tuple[str, ...]:
+        """As the supervisor names these daemons."""
+        return tuple(f"{host.name}/orchestrator" for host in self.control_hosts)
+
+    @property
+    def etcds(self) -> tuple[str, ...]:
+        return tuple(f"{host.name}/etcd" for host in self.etcd_hosts)
 
     @property
     def etcd_endpoints(self) -> tuple[str, ...]:

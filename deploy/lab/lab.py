@@ -132,10 +132,14 @@ class Lab:
         return self.start_daemon(host, "orchestrator", command, environment=environment, restarts=restarts)
 
     def start_members(self, cluster: str | None = None) -> None:
+        """Those that don't run yet."""
         for host in self.plan.member_hosts:
             if cluster is None or host.cluster == cluster:
-                config = str(self.files.config_file(host, "agent"))
-                self.start_daemon(host, "agent", (*self.programs.agent, config))
+                self.start_member(host)
+
+    def start_member(self, host: Host) -> None:
+        config = str(self.files.config_file(host, "agent"))
+        self.start_daemon(host, "agent", (*self.programs.agent, config))
 
     def apply_clusters(self) -> None:
         """`primacy cluster apply FILE` for each cluster, again and again until a control node leads."""
@@ -278,7 +282,7 @@ class Lab:
         self.network.build()
         self.files = Files(self.folder, self.plan, self.programs)
         self.supervisor = Supervisor(self.run, self.network, self.files.logs)
-        disks = Disks(self.files, self._fleet.disk_mib)
+        disks = Disks(self.files, self._fleet.disk_mib, in_memory=self._fleet.disks_in_memory)
         self.faults = Faults(self.files, self.network, self.supervisor, disks)
         self.files.write_all(tsig=self._tsig(), give_disk=disks.give)
 

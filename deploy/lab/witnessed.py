@@ -140,6 +140,11 @@ class Witnessed:
     # The cluster
 
     def be_born(self) -> Status:
+        self.be_applied()
+        return self.whole(BORN_WITHIN_S)
+
+    def be_applied(self) -> None:
+        """The control nodes know the cluster; it begins with whatever members run."""
         ends_at = time.monotonic() + CONTROL_WITHIN_S
         while True:
             try:
@@ -150,7 +155,6 @@ class Witnessed:
                 if time.monotonic() > ends_at:
                     raise
                 time.sleep(0.3)
-        return self.whole(BORN_WITHIN_S)
 
     def whole(self, within_s: float = 60.0, *, epoch_at_least: int = 1) -> Status:
         return self.watch.until(

@@ -44,7 +44,7 @@ def _leader_frozen_with_failover(scene: Scene) -> None:
 
 
 def _all_down(scene: Scene) -> None:
-    down = [f"{host}/orchestrator" for host in scene.control_hosts]
+    down = scene.lab.plan.orchestrators
     for daemon in down:
         scene.did(scene.faults.stop_daemon(daemon))
     scene.ask()
@@ -55,8 +55,7 @@ def _all_down(scene: Scene) -> None:
 
 
 def _all_down_and_etcd(scene: Scene) -> None:
-    down = [f"{host}/orchestrator" for host in scene.control_hosts]
-    down += [f"{host}/etcd" for host in scene.etcd_hosts]
+    down = [*scene.lab.plan.orchestrators, *scene.lab.plan.etcds]
     for daemon in down:
         scene.did(scene.faults.stop_daemon(daemon))
     scene.ask()
@@ -77,7 +76,7 @@ def _control_hosts_isolated(scene: Scene) -> None:
 
 def _primary_lost_without_control(scene: Scene) -> None:
     """Nobody decides; the next leader does."""
-    down = [f"{host}/orchestrator" for host in scene.control_hosts]
+    down = scene.lab.plan.orchestrators
     for daemon in down:
         scene.did(scene.faults.stop_daemon(daemon))
     scene.did(scene.faults.kill_postmaster(scene.shop, scene.primary))

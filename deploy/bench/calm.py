@@ -1,0 +1,52 @@
+"""Did the client notice a fault that nobody must notice? Pure.
+
+measuring.md: no gap longer than 1.5 times the longest in an equally long control period of the same run, and no
+reconnect. Each round has a control period right before its fault, as long as the client is watched under it; the
+rule is applied to all rounds of a fault together, so that both sides are equally long and one slow moment of the
+machine does not decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from deploy.bench.verdict import Journal
+
+
+@dataclass(frozen=True, slots=True)
+class Calm:
+    """Of one round."""
+
+    longest_ms: float
+    """Gap under the fault, between two acknowledgements or up to an end of the period."""
+    control_ms: float
+    """The same in the control period."""
+    reconnect_count: int
+    """Since the fault, until the cluster was whole again."""
+
+
+def calm(journal: Journal, control_us: tuple[int, int], fault_us: tuple[int, int], until_us: int) -> Calm:
+    """Periods are (from, to) of CLOCK_MONOTONIC in microseconds."""
+    reconnects = [connect for connect in journal.connects if fault_us[0] <= connect.at_us < until_us]
+    return Calm(_longest_gap_ms(journal, fault_us), _longest_gap_ms(journal, control_us), len(reconnects))
+
+
+def interrupted(rounds: Iterable[Calm]) -> str:
+    """What interrupted the client; empty for nothing."""
+    seen = list(rounds)
+    if not seen:
+        return "nothing was measured"
+    longest_ms = max(one.longest_ms for one in seen)
+    control_ms = max(one.control_ms for one in seen)
+    if 2 * longest_ms > 3 * control_ms:
+        return f"a gap of {longest_ms:.0f} ms, against {control_ms:.0f} ms in the control periods"
+    reconnects = sum(one.reconnect_count for one in seen)
+    return f"{reconnects} reconnects" if reconnects else ""
+
+
+def _longest_gap_ms(journal: Journal, period_us: tuple[int, int]) -> float:
+    begin, end = period_us
+    inside = [entry.at_us for entry in journal.acknowledged if begin <= entry.at_us < end]
+    return max(after - before for before, after in pairwise([begin, *inside, end])) / 1000
