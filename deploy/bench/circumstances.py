@@ -41,6 +41,14 @@ class Circumstances:
         return ", ".join(parts)
 
     @property
+    def how_special(self) -> tuple[int, str]:
+        """For sorting: the plain ones first."""
+        plain = Circumstances(major=self.major)
+        differs = [field for field in ("members", "data_gib", "behind_mib", "profile")
+                   if getattr(self, field) != getattr(plain, field)]  # fmt: skip
+        return len(differs), self.title
+
+    @property
     def disk_gib(self) -> float:
         """What the members need at most, all together. The floor's servers need no more, and not meanwhile."""
         backlog_gib = 2 * self.behind_mib / 1024

@@ -1,13 +1,10 @@
-"""The parts of an outage, and what a bench says of its runs."""
+"""The parts of an outage."""
 
 from __future__ import annotations
 
 import pytest
 
 from deploy.bench.breakdown import PARTS, moments_us, parts_ms
-from deploy.bench.floor import Floor
-from deploy.bench.report import figures_of
-from deploy.bench.rounds import HOST_LOST, POSTMASTER_KILLED, SWITCHOVER, Run
 
 FAILOVER = [
     ("suspected", 1_100_000),
@@ -18,7 +15,6 @@ FAILOVER = [
     ("serving", 1_500_000),
     ("whole", 9_000_000),
 ]
-FLOOR = Floor({"kill": [{"total": 100.0}], "switchover": [{"total": 120.0}]})
 
 
 def test_the_parts_add_up_to_the_outage() -> None:
@@ -54,21 +50,3 @@ def test_a_candidate_given_up_counts_to_the_promotion_that_succeeded() -> None:
 def test_wall_clock_becomes_the_clients_clock() -> None:
     incidents = [{"steps": [{"name": "sealing", "wall_ms": 1_000}, {"name": "suspected", "wall_ms": 990}]}]
     assert moments_us(incidents, 400_000) == [("suspected", 590_000), ("sealing", 600_000)]
-
-
-def run_of(kind: str, outage_ms: float | None, failed: str = "") -> Run:
-    return Run(kind, 1, kind, "a", "control1", outage_ms, failed=failed)
-
-
-def test_a_failed_run_is_counted_and_misses_the_aim() -> None:
-    runs = [run_of(POSTMASTER_KILLED, 200.0), run_of(POSTMASTER_KILLED, None, "never ended")]
-    figures = figures_of(POSTMASTER_KILLED, runs, FLOOR)
-    assert (figures.run_count, figures.failed_count, figures.ratio) == (2, 1, 2.0)
-    assert not figures.aim_met
-
-
-def test_aims_are_ratios_to_the_floor_but_for_a_lost_host() -> None:
-    assert figures_of(SWITCHOVER, [run_of(SWITCHOVER, 480.0)], FLOOR).aim_met
-    assert not figures_of(SWITCHOVER, [run_of(SWITCHOVER, 481.0)], FLOOR).aim_met
-    assert figures_of(HOST_LOST, [run_of(HOST_LOST, 1_800.0)], FLOOR).aim_met
-    assert not figures_of(HOST_LOST, [run_of(HOST_LOST, 1_801.0)], FLOOR).aim_met
