@@ -24,13 +24,23 @@ class Calm:
     control_ms: float
     """The same in the control period."""
     reconnect_count: int
-    """Since the fault, until the cluster was whole again."""
+    """Under the fault."""
+    after_ms: float = 0.0
+    """Longest gap from then on, until the cluster was whole again: what was taken back starts meanwhile, on the same
+    machine, so only a reconnect counts there."""
+    after_reconnect_count: int = 0
 
 
 def calm(journal: Journal, control_us: tuple[int, int], fault_us: tuple[int, int], until_us: int) -> Calm:
     """Periods are (from, to) of CLOCK_MONOTONIC in microseconds."""
-    reconnects = [connect for connect in journal.connects if fault_us[0] <= connect.at_us < until_us]
-    return Calm(_longest_gap_ms(journal, fault_us), _longest_gap_ms(journal, control_us), len(reconnects))
+    after_us = (fault_us[1], max(until_us, fault_us[1]))
+    return Calm(
+        _longest_gap_ms(journal, fault_us),
+        _longest_gap_ms(journal, control_us),
+        _reconnects(journal, fault_us),
+        _longest_gap_ms(journal, after_us),
+        _reconnects(journal, after_us),
+    )
 
 
 def interrupted(rounds: Iterable[Calm]) -> str:
@@ -42,8 +52,15 @@ def interrupted(rounds: Iterable[Calm]) -> str:
     control_ms = max(one.control_ms for one in seen)
     if 2 * longest_ms > 3 * control_ms:
         return f"a gap of {longest_ms:.0f} ms, against {control_ms:.0f} ms in the control periods"
-    reconnects = sum(one.reconnect_count for one in seen)
-    return f"{reconnects} reconnects" if reconnects else ""
+    under, after = sum(one.reconnect_count for one in seen), sum(one.after_reconnect_count for one in seen)
+    if under or after:
+        longest_after_ms = max(one.after_ms for one in seen)
+        return f"{under} reconnects under it, {after} after it (longest gap then {longest_after_ms:.0f} ms)"
+    return ""
+
+
+def _reconnects(journal: Journal, period_us: tuple[int, int]) -> int:
+    return sum(period_us[0] <= connect.at_us < period_us[1] for connect in journal.connects)
 
 
 def _longest_gap_ms(journal: Journal, period_us: tuple[int, int]) -> float:

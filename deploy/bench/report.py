@@ -100,7 +100,7 @@ def figures_of(kind: Kind, runs: Sequence[Run], floor: Floor) -> Figures:
         kind.aim.text,
         kind.aim.is_met(median_ms, floor_ms, what_interrupted) and not failed_count,
         max((calm.control_ms for calm in calms), default=None),
-        sum(calm.reconnect_count for calm in calms) if calms else None,
+        sum(calm.reconnect_count + calm.after_reconnect_count for calm in calms) if calms else None,
         what_interrupted,
         len(held) - by_the_one_behind if held else None,
         by_the_one_behind if held else None,

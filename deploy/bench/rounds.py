@@ -224,8 +224,9 @@ class Rounds:
     def _tell(self, run: Run) -> None:
         if run.calm is not None:
             found = f"longest gap {run.calm.longest_ms:.0f} ms, {run.calm.control_ms:.0f} ms before it"
-            if run.calm.reconnect_count:
-                found += f", {run.calm.reconnect_count} reconnects"
+            found += f", {run.calm.after_ms:.0f} ms after it"
+            if run.calm.reconnect_count or run.calm.after_reconnect_count:
+                found += f"; {run.calm.reconnect_count} reconnects, {run.calm.after_reconnect_count} after it"
         else:
             found = "no end of the outage" if run.outage_ms is None else f"{run.outage_ms:.0f} ms"
             found += f" ({', '.join(f'{part} {ms:.0f}' for part, ms in run.parts_ms.items())})"
