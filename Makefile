@@ -41,7 +41,7 @@ adapters: ## the adapters' contract suites, on real parts
 integration: ## real PostgreSQL, etcd and BIND
 	@$(DEV) python -m tests.run --only integration $(ARGS)
 
-bench: ## outages by step, the floor, and ten minutes under load
+bench: ## outages by fault beside the floor, and ten minutes under load; a few hours (ARGS=--help: five members, data, ...)
 	@$(SETUP) demo python -m deploy.bench $(ARGS)
 
 bench-scale: ## thousands of members at one control node: CPU, memory, beats, failovers among them (ARGS=--help)

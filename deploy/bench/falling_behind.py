@@ -20,6 +20,7 @@ from deploy.lab.witnessed import Witnessed
 TABLE = "backlog"
 WRITTEN_WITHIN_S = 120.0
 _BACKLOG = "SELECT pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::bigint"
+_RECEIVED = "SELECT pg_last_wal_receive_lsn() >= '{}'::pg_lsn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,13 @@ def fall_behind(cluster: Witnessed, primary: str, mib: int, dice: random.Random)
     cluster.lab.faults.signal_process(cluster.host_of(member), Role.STARTUP, signal.SIGSTOP)
     cluster.sql(primary, create(TABLE))
     cluster.sql(primary, insert(TABLE, mib), within_s=WRITTEN_WITHIN_S)
+    written = cluster.sql(primary, "SELECT pg_current_wal_flush_lsn()").strip()
     ends_at_s = time.monotonic() + WRITTEN_WITHIN_S
-    while (backlog := int(cluster.sql(member, _BACKLOG))) < mib << 20:
+    while cluster.sql(member, _RECEIVED.format(written)).strip() != "t":
         if time.monotonic() > ends_at_s:
-            raise LabFailed(f"{member} has only {backlog} bytes to replay, of {mib} MiB")
+            raise LabFailed(f"{member} has not received {written} after {WRITTEN_WITHIN_S:.0f} s")
         time.sleep(0.1)
-    return Behind(member, backlog / (1 << 20))
+    return Behind(member, int(cluster.sql(member, _BACKLOG)) / (1 << 20))
 
 
 def go_on(cluster: Witnessed, behind: Behind) -> None:
