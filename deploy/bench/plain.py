@@ -86,6 +86,8 @@ class PlainServer:
         lines = "".join(f"{key} = '{value}'\n" for key, value in settings.items())
         written = self.data / "floor.conf.new"
         written.write_text(lines)
+        if os.geteuid() == 0:  # pg_rewind overwrites it
+            os.chown(written, self._user.uid, self._user.gid)
         written.rename(self.data / "floor.conf")
 
     def follow(self, upstream: PlainServer) -> None:
