@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 from rich.console import Console
 
 from deploy.bench.circumstances import MEMBERS, Circumstances
@@ -82,11 +83,15 @@ class Bench:
             self.say(f"fleet {number}: {', '.join(kind.name for kind in plan.kinds)}")
             try:
                 Session(plan, self._programs, self.say, dice, report).play()
-            except LabFailed as failed:
+            except (LabFailed, RuntimeError) as failed:
                 self.say(f"this fleet failed: {failed}")
                 report.complaints.append(f"a fleet failed: {failed}")
-        after = self._floor(half, "after")
-        report.floor = Floor({kind: (*runs, *after.runs[kind]) for kind, runs in before.runs.items()})
+        try:
+            after = self._floor(half, "after")
+        except (RuntimeError, TimeoutError, psycopg.Error) as failed:  # the hours before it are not lost
+            report.complaints.append(f"the floor after the fleets was not measured: {failed}")
+        else:
+            report.floor = Floor({kind: (*runs, *after.runs[kind]) for kind, runs in before.runs.items()})
         return report
 
     def _plans(self) -> list[Plan]:
