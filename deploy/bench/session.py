@@ -90,6 +90,7 @@ class Session:
             cluster.be_applied()
             alone = cluster.watch.until(lambda s: s["phase"] == "STABLE", BORN_WITHIN_S, "STABLE")
             first = str(alone["primary"])
+            _await_answer(cluster, first)
             data = lab.files.data_directory(lab.plan.member_host(cluster.cluster, first))
             fill(lambda text: cluster.sql(first, text, within_s=CHUNK_WITHIN_S), data, gib, self._say)
             self._say("the other members are cloned")
@@ -157,6 +158,19 @@ class Session:
         if judge(journal, present - {max(journal.numbers)}).passed:
             report.complaints.append("the checker did not find a loss that was planted")
         report.complaints += [f"second writer: {wrote}" for wrote in second_writes]
+
+
+def _await_answer(cluster: Witnessed, member: str) -> None:
+    """The record says STABLE as soon as the data directory is made, before PostgreSQL serves."""
+    ends_at_s = time.monotonic() + BORN_WITHIN_S
+    while True:
+        try:
+            if cluster.sql(member, "SELECT pg_is_in_recovery()").strip() == "f":
+                return
+        except LabFailed:
+            if time.monotonic() > ends_at_s:
+                raise
+        time.sleep(0.2)
 
 
 def complaints_of(kinds: Sequence[Kind], rounds: int, runs: Sequence[Run]) -> list[str]:
