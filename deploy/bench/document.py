@@ -28,7 +28,8 @@ Written by `python -m deploy.bench.document` from the evidence that each section
 newest run of each kind. What a fault, an outage, the floor and a false alarm are: one writer, 100 inserts a second, \
 through DNS, that imports nothing of ours; the outage is the longest gap between two acknowledged inserts around the \
 fault; the floor is the same on plain PostgreSQL, by hand and without detection, in the same run and under the same \
-circumstances; a lost host's link goes down before anything on it is killed.
+circumstances; a lost host's link goes down before anything on it is killed. Faults of disks are played on a fleet of \
+their own, in whose members' folders other file systems are mounted, from files on the same disk.
 
 Aims, for the median of a run with the default profile: postmaster killed and switchover, {RATIO_AT_MOST:g} times the \
 floor; host lost or isolated, {HOST_LOST_AT_MOST_MS:.0f} ms; PostgreSQL frozen with its agent alive, or unable to \

@@ -14,6 +14,7 @@ from deploy.bench.breakdown import PARTS
 from deploy.bench.circumstances import Circumstances, circumstances_of
 from deploy.bench.kinds import kind_of
 
+_BLANK_LINES = re.compile(r"\n{3,}")
 _COMMIT_IN_NAME = re.compile(r"\d{4}-\d\d-\d\d-([0-9a-f]{7,})-")
 
 
@@ -39,7 +40,7 @@ def section(name: str, found: Mapping[str, Any]) -> str:
         + "".join(f"\n\nFAILED: {complaint}" for complaint in found["complaints"]),
         "",
     ]
-    return "\n".join(parts)
+    return _BLANK_LINES.sub("\n\n", "\n".join(parts))
 
 
 def _commit(name: str, setting: Mapping[str, Any]) -> str:
