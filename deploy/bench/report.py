@@ -129,7 +129,9 @@ def as_json(report: Report) -> dict[str, Any]:
 def show(report: Report, console: Console) -> None:
     figures = [figures_of(kind, report.runs, report.floor) for kind in report.kinds]
     console.print(_outages(figures))
-    console.print(_breakdown([one for one in figures if one.parts_ms]))
+    moved = [one for one in figures if one.parts_ms]
+    if moved:
+        console.print(_breakdown(moved))
     for line in report.floor.lines():
         console.print(line)
     profiles = sorted({profile for one in figures for profile in one.profiles})
