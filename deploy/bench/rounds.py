@@ -21,6 +21,8 @@ from deploy.lab.witnessed import Status, Witnessed
 
 POSTMASTER_KILLED, HOST_LOST, SWITCHOVER = "postmaster killed", "host lost", "switchover"
 KINDS = (POSTMASTER_KILLED, HOST_LOST, SWITCHOVER)
+POSTGRES_FROZEN = "PostgreSQL frozen"
+"""Postmaster and children stand still under a live agent; it is no part of `play`."""
 _WHOLE_WITHIN_S = 120.0
 _LEADER_WITHIN_S = 60.0
 # Longer than any beat, so that the fault falls at any phase of it.
@@ -122,6 +124,8 @@ class Rounds:
         run.fault_at_us = now_us()
         if run.kind == HOST_LOST:
             fault = faults.lose_host(cluster.host_of(run.primary))
+        elif run.kind == POSTGRES_FROZEN:
+            fault = faults.freeze_postgres(cluster.cluster, run.primary)
         else:
             fault = faults.kill_postmaster(cluster.cluster, run.primary)
         run.fault_at_us = fault.at_us
@@ -132,6 +136,8 @@ class Rounds:
         if run.kind == HOST_LOST:
             self._cluster.lab.faults.restart_host(self._cluster.host_of(run.primary))
             self._cluster.start_poller(run.primary)
+        if run.kind == POSTGRES_FROZEN:
+            self._cluster.lab.faults.thaw_postgres(self._cluster.cluster, run.primary)
 
     def _measure(self, run: Run, epoch: int) -> None:
         run.load_average = round(_load_average(), 1)
