@@ -45,6 +45,8 @@ def test_what_a_witness_said_is_what_came_of_it() -> None:
     assert outcomes(suspected, line(42, "control_path_cut"), line(42, "agent_lost"), well) == [
         Outcome.HEARD_ELSEWHERE
     ]
+    both = line(41, "agent_lost", "observer_doubts_itself")
+    assert outcomes(suspected, both, well) == [Outcome.DOUBTED_ITSELF]
     assert outcomes(line(41, "observer_doubts_itself"), well) == [Outcome.DOUBTED_ITSELF]
 
 
