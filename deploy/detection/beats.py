@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
+_GAPS_LOOKED_AT = 5
 Arrivals = Mapping[str, Sequence[int]]
 """Of one sender, by the control node at which they arrived."""
 
@@ -46,3 +47,17 @@ def period_ms(at: Sequence[int], from_us: int, to_us: int) -> float | None:
     if len(inside) < 2:
         return None
     return statistics.median(after - before for before, after in pairwise(inside)) / 1000
+
+
+def at_pace_since_us(at: Sequence[int], wanted_ms: float) -> int | None:
+    """Since when the beats have come at this pace, by the newest five gaps; None: they do not. One that came at once, or
+    was lost, does not hide it; the next profile is twice as far."""
+    newest = at[-_GAPS_LOOKED_AT - 1 :]
+    if len(newest) <= _GAPS_LOOKED_AT:
+        return None
+    fitting = [
+        (before, after)
+        for before, after in pairwise(newest)
+        if 0.75 * wanted_ms <= (after - before) / 1000 <= 1.25 * wanted_ms
+    ]
+    return fitting[0][0] if 2 * len(fitting) > _GAPS_LOOKED_AT else None

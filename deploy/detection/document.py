@@ -67,6 +67,7 @@ def _profiles() -> Iterator[str]:
         ("floor: a shorter silence is never suspicious", "suspect_floor_ms"),
         ("ceiling: a longer one always is", "suspect_ceiling_ms"),
         ("the other witnesses are waited for", "confirm_within_ms"),
+        ("its agent makes a commit of its own every", "probe_every_ms"),
         ("no commit is flushed for so long: it can't write", "stalled_after_ms"),
         ("a standby is gone for so long: commits wait for it no more", "voter_lost_ms"),
         ("lease: a superseded primary may be read from for so long, and for what clocks drift", "lease_ms"),
@@ -135,9 +136,10 @@ def _for_nothing(spells: list[Spell]) -> Iterator[str]:
     yield ""
     yield (
         "Nothing is broken in any of them. *Loss*: of the packets that the primary sends, and of those sent to it, so "
-        "many are dropped, its clients' and standbys' too. *Busy*: one endless loop for each core, at the priority of "
-        "everything else. *Suspicions*: that came to nothing. *Silence*: the longest time without a beat of the primary, "
-        "as the kernels of the control nodes received them, in ms; so is the client's gap.\n"
+        "many are dropped, its clients' and standbys' too: what a client sees is what TCP makes of that. *Busy*: one "
+        "endless loop for each core, at the priority of everything else. *Suspicions*: that came to nothing. *Silence*: "
+        "the longest time without a beat of the primary, as the kernels of the control nodes received them, in ms; so is "
+        "the client's gap.\n"
     )
     for one in summed:
         if one.suspicions_by_outcome:

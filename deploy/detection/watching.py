@@ -57,9 +57,8 @@ class Listeners:
                 found[node] = beats.read_arrivals(lines).get(address, [])
         return found
 
-    def period_ms(self, member: str, from_us: int) -> float | None:
-        """As they reached the first control node."""
-        return beats.period_ms(next(iter(self.arrivals(member).values())), from_us, now_us())
+    def at_first_node(self, member: str) -> list[int]:
+        return next(iter(self.arrivals(member).values()))
 
     def close(self) -> None:
         for process in self._processes:
@@ -97,7 +96,7 @@ class Watching:
         try:
             after = cluster.asked_whole(_WHOLE_WITHIN_S, epoch_at_least=epoch)
             spell.false_failovers = int(after["epoch"]) - epoch
-            spell.causes = self._causes(epoch)
+            spell.causes = self._causes(epoch) if spell.false_failovers else ()
         except LabFailed as failed:
             spell.failed = f"not whole afterwards: {failed}"
         self._note_statuses(spell, seen)

@@ -12,8 +12,8 @@ cries wolf.
 ## How it works
 
 **A primary that says it is down** needs no silence. Its agent sees the postmaster end, and says so in the same moment. \
-Where PostgreSQL stands still under a live agent, the agent says that its own small commits are not flushed, and after a \
-limit the primary counts as one that can't write.
+Where PostgreSQL stands still under a live agent, the agent's own small commits, which it makes all the time, are not \
+flushed; after a limit the agent says so, and the primary counts as one that can't write.
 
 **A lost host says nothing**, and that takes four steps.
 
@@ -56,8 +56,9 @@ seen for its limit is left out of the rule, so commits may depend on fewer copie
 oversubscribed hosts, members far apart. An outage lasts some seconds longer, and after a failover a client that is still \
 connected to the old primary may read old rows for longer (the lease).
 
-Look at `primacy history` and at `primacy_decision_reasons_total` with `reason="primary_suspected"`: suspicions that come to \
-nothing now and then are what witnesses are for. Many of them say that the profile is too quick for the hosts.
+How quick a profile is for these hosts shows in the metric `primacy_decision_reasons_total` with \
+`reason="primary_suspected"`: it grows with every suspicion, also with one that comes to nothing. Now and then is what the \
+witnesses are for; many times a day is a profile that is too quick.
 """
 
 SWITCHING: Final = """\

@@ -13,13 +13,14 @@ from deploy.detection import document
 from deploy.detection.account import alarms, detected
 from deploy.detection.beats import (
     at_every_node_ms,
+    at_pace_since_us,
     at_the_worst_node_ms,
     longest_silence_ms,
     period_ms,
     read_arrivals,
 )
 from deploy.detection.spell import Spell
-from deploy.detection.switching import beats_at, with_profile
+from deploy.detection.switching import with_profile
 
 
 def run_of(profile: str, kind: str, left_ms: float | None, outage_ms: float | None, failed: str = "") -> Run:
@@ -106,9 +107,16 @@ def test_a_profile_is_changed_in_the_cluster_s_file_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_profile_is_known_by_the_pace_of_a_primary_s_beats(name: str) -> None:
-    period = PROFILES[name].beat_primary_every_ms
-    assert [other for other in PROFILES if beats_at(period * 1.1, other)] == [name]
-    assert not beats_at(None, name)
+    every_us = PROFILES[name].beat_primary_every_ms * 1_100
+    at = [n * every_us for n in range(8)]
+    assert [other for other, p in PROFILES.items() if at_pace_since_us(at, p.beat_primary_every_ms)] == [name]
+    assert at_pace_since_us(at[:5], PROFILES[name].beat_primary_every_ms) is None
+
+
+def test_a_new_pace_holds_since_the_first_beat_of_it_whatever_came_at_once() -> None:
+    at = [0, 100_000, 200_000, 450_000, 700_000, 705_000, 955_000]
+    assert at_pace_since_us(at, 250) == 200_000
+    assert at_pace_since_us([0, 250_000, 500_000, 750_000, 850_000, 950_000, 1_050_000], 100) == 750_000
 
 
 def evidence_of(**more: object) -> dict[str, object]:
