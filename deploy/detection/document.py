@@ -1,6 +1,7 @@
-"""`python -m deploy.detection.document [--check]`: docs/detection.md, from the newest evidence of `make bench-detection`.
+"""`python -m deploy.detection.document [--check]`: docs/detection.md, from the evidence of `make bench-detection`.
 
-Pure, but for the files. No figure on that page is typed by hand: timings are those of `common/profile.py`.
+Of each profile the newest run that measured it counts, so that one can be measured again. Pure, but for the files. No
+figure on that page is typed by hand: timings are those of `common/profile.py`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,33 +29,57 @@ DOCUMENT = ROOT / "docs" / "detection.md"
 _FAULTS = (HOST_LOST, POSTGRES_FROZEN)
 
 
-def text(name: str, found: Mapping[str, Any]) -> str:
-    setting = found["setting"]
-    runs = msgspec.convert(found["runs"], list[Run])
-    spells = msgspec.convert(found["spells"], list[Spell])
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    name: str
+    found: Mapping[str, Any]
+
+    @property
+    def began(self) -> str:
+        return str(self.found["setting"]["began"])
+
+    @property
+    def profiles(self) -> frozenset[str]:
+        return frozenset(one["profile"] for one in (*self.found["runs"], *self.found["spells"]))
+
+
+def newest_of_each(all_of_it: Iterable[Evidence]) -> dict[str, Evidence]:
+    """By profile; by when a run began, since two of one day are told apart by nothing in their names."""
+    chosen: dict[str, Evidence] = {}
+    for one in sorted(all_of_it, key=lambda one: one.began):
+        chosen |= dict.fromkeys(one.profiles, one)
+    return {profile: chosen[profile] for profile in PROFILES if profile in chosen}
+
+
+def text(chosen: Mapping[str, Evidence]) -> str:
+    runs: list[Run] = []
+    spells: list[Spell] = []
+    for profile, one in chosen.items():
+        runs += [run for run in msgspec.convert(one.found["runs"], list[Run]) if run.profile == profile]
+        spells += [s for s in msgspec.convert(one.found["spells"], list[Spell]) if s.profile == profile]
+    used = list({one.name: one for one in chosen.values()}.values())
+    linked = " and ".join(f"[{one.name}](evidence/{one.name})" for one in used)
     lines = [
         "# Detection: how soon, and how often for nothing\n",
-        f"Written by `python -m deploy.detection.document` from [{name}](evidence/{name}), which `make bench-detection` "
-        "made.\n",
+        f"Written by `python -m deploy.detection.document` from {linked}, which `make bench-detection` made.\n",
         HOW,
         "## The profiles\n",
         *_profiles(),
         "",
         THEORY,
         "## Measured\n",
-        _setting(setting, found),
+        *(_setting(one, [p for p, its in chosen.items() if its is one]) for one in used),
+        "A shared machine, and minutes, not weeks: good for comparing the profiles with each other.\n",
         "### How soon\n",
         *_how_soon(runs),
         "### How often for nothing\n",
         *_for_nothing(spells),
-        f"{found['acknowledged']} acknowledged rows in all, {len(found['lost'])} lost, {len(found['second_writes'])} "
-        "acknowledged by a second writer.\n",
-        *(f"FAILED: {complaint}\n" for complaint in found["complaints"]),
+        *(_lost(one.found) for one in used),
         "## Which one\n",
         CHOOSING,
         "## Changing it\n",
         SWITCHING,
-        _switched(found["switched_after_s"]),
+        _switched({profile: one.found["switched_after_s"].get(profile) for profile, one in chosen.items()}),
     ]
     return "\n".join(lines)
 
@@ -81,14 +107,23 @@ def _missing(profile: Profile) -> int:
     return profile.suspect_floor_ms // profile.beat_primary_every_ms
 
 
-def _setting(setting: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+def _setting(one: Evidence, profiles: list[str]) -> str:
+    setting = one.found["setting"]
     beside = f"; beside it: {setting['beside']}" if setting["beside"] else ""
     return (
-        f"{setting['began']}, commit {setting['commit']}, {setting['cores']} cores, {setting['memory_mib'] // 1024} GiB, "
-        f"kernel {setting['kernel']}, PostgreSQL {_major(setting['postgres'])}, etcd {setting['etcd']}; three control "
-        f"nodes, three members, one client that writes 100 rows a second through DNS. Load average "
-        f"{setting['load_average']} before{beside}. It took {found['took_s'] / 60:.0f} minutes. A shared machine: figures "
-        "of one run, for comparing the profiles with each other.\n"
+        f"{', '.join(f'`{profile}`' for profile in profiles)}: {setting['began']}, commit {setting['commit']}, "
+        f"{setting['cores']} cores, {setting['memory_mib'] / 1024:.0f} GiB, kernel {setting['kernel']}, PostgreSQL "
+        f"{_major(setting['postgres'])}, etcd {setting['etcd']}; three control nodes, three members, one client that "
+        f"writes 100 rows a second through DNS. Load average {setting['load_average']} before{beside}. It took "
+        f"{one.found['took_s'] / 60:.0f} minutes.\n"
+    )
+
+
+def _lost(found: Mapping[str, Any]) -> str:
+    return (
+        f"{found['acknowledged']} acknowledged rows in the whole run, {len(found['lost'])} lost, "
+        f"{len(found['second_writes'])} acknowledged by a second writer.\n"
+        + "".join(f"\nFAILED: {complaint}\n" for complaint in found["complaints"])
     )
 
 
@@ -159,8 +194,10 @@ def _alarms_row(one: Alarms) -> str:
     )
 
 
-def _switched(after_s: Mapping[str, float]) -> str:
-    said = ", ".join(f"`{profile}` {seconds:.1f} s" for profile, seconds in after_s.items())
+def _switched(after_s: Mapping[str, float | None]) -> str:
+    said = ", ".join(
+        f"`{profile}` {seconds:.1f} s" for profile, seconds in after_s.items() if seconds is not None
+    )
     return f"Measured, from the command's start until the primary was heard at the new pace: {said}.\n"
 
 
@@ -168,27 +205,22 @@ def _major(bin_directory: str) -> str:
     return next((word for word in Path(bin_directory).parts if word.isdigit()), "")
 
 
-def newest(folder: Path = EVIDENCE) -> Path | None:
-    """By when it began."""
-    return max(folder.glob("*-detection.json"), key=_began, default=None)
-
-
-def _began(path: Path) -> str:
-    return str(json.loads(path.read_text())["setting"]["began"])
+def all_evidence(folder: Path = EVIDENCE) -> list[Evidence]:
+    return [Evidence(path.name, json.loads(path.read_text())) for path in folder.glob("*-detection.json")]
 
 
 def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.detection.document", description=__doc__)
     parser.add_argument("--check", action="store_true", help="only compare")
     chosen = parser.parse_args(words)
-    evidence = newest()
-    if evidence is None:
+    found = newest_of_each(all_evidence())
+    if not found:
         print(
             f"there is no evidence in {EVIDENCE}: "
             "make bench-detection ARGS='--json docs/evidence/<date>-<commit>-detection.json'"
         )
         return 1
-    wanted = text(evidence.name, json.loads(evidence.read_text()))
+    wanted = text(found)
     if chosen.check:
         return 0 if DOCUMENT.exists() and DOCUMENT.read_text() == wanted else 1
     DOCUMENT.write_text(wanted)

@@ -15,6 +15,11 @@ cries wolf.
 Where PostgreSQL stands still under a live agent, the agent's own small commits, which it makes all the time, are not \
 flushed; after a limit the agent says so, and the primary counts as one that can't write.
 
+**A primary that speaks, and whom nothing reaches**, is one around which TCP is filtered and UDP is not, or so much is \
+lost that TCP stands still: its commits wait for standbys, and none of its reports, which come once a second over TCP, \
+arrived for as long as a standby may be gone, two seconds at least. Its rule can't be changed then, since it would have to \
+confirm that; so it is replaced.
+
 **A lost host says nothing**, and that takes four steps.
 
 1. *Beats.* A primary's agent sends a small datagram to every control node, many times a second; a standby's does it more \
@@ -64,7 +69,6 @@ witnesses are for; many times a day is a profile that is too quick.
 SWITCHING: Final = """\
 `profile` in the cluster's file, then `primacy cluster apply FILE`. Nothing is started anew: the leader goes by the new \
 timings at once, and tells every agent when its next report comes, at most a second later; an agent keeps them over a \
-restart. In that second a primary still beats at its old pace. From `patient` to `fast` that is two and a half times in the \
-new ceiling, so one lost beat may make a suspicion; the witnesses are asked then as always. A deadline that was granted \
-under a longer lease stays.
+restart. In that second a primary still beats at its old pace: from `patient` to `fast`, two beats lost in a row may \
+then make a suspicion, and the witnesses are asked as always. A deadline that was granted under a longer lease stays.
 """

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from common.profile import PROFILES
@@ -19,6 +17,7 @@ from deploy.detection.beats import (
     period_ms,
     read_arrivals,
 )
+from deploy.detection.document import Evidence, newest_of_each
 from deploy.detection.spell import Spell
 from deploy.detection.switching import with_profile
 
@@ -131,24 +130,45 @@ def evidence_of(**more: object) -> dict[str, object]:
     }  # fmt: skip
 
 
-def test_the_page_says_what_was_lost_for_nothing_and_why() -> None:
-    spell = {
-        "profile": "fast", "condition": "20 % loss", "seconds": 60.0, "primary": "a", "false_failovers": 1,
-        "causes": ["PrimaryHostLost: a: silent"], "suspicions": {"it spoke again": 4}, "silence_at_a_node_ms": 345.6,
-    }  # fmt: skip
-    page = document.text("x.json", evidence_of(spells=[spell]))
+def spell_in_json(profile: str, **more: object) -> dict[str, object]:
+    return {"profile": profile, "condition": "20 % loss", "seconds": 60.0, "primary": "a", **more}
+
+
+def page_of(*evidence: dict[str, object]) -> str:
+    named = [Evidence(f"{number}.json", found) for number, found in enumerate(evidence)]
+    return document.text(newest_of_each(named))
+
+
+def test_the_page_says_what_was_taken_for_a_loss_for_nothing_and_why() -> None:
+    spell = spell_in_json(
+        "fast",
+        false_failovers=1,
+        causes=["PrimaryHostLost: a: silent"],
+        suspicions={"it spoke again": 4},
+        silence_at_a_node_ms=345.6,
+    )
+    page = page_of(evidence_of(spells=[spell]))
     assert "| 20 % loss | `fast` | 1.0 | 1 | 4 | 346 |" in page
     assert "`fast`, 20 % loss: **false failover**: PrimaryHostLost: a: silent." in page
     assert "it spoke again (4)" in page
     assert "FAILED" not in page
-    assert "FAILED: two rows" in document.text("x.json", evidence_of(complaints=["two rows"]))
+    assert "FAILED: two rows" in page_of(evidence_of(spells=[spell], complaints=["two rows"]))
+
+
+def test_of_each_profile_the_newest_run_that_measured_it_counts() -> None:
+    older = evidence_of(
+        spells=[spell_in_json("fast", false_failovers=9), spell_in_json("default", false_failovers=2)]
+    )
+    newer = evidence_of(spells=[spell_in_json("fast", false_failovers=1)])
+    newer["setting"] = {**dict(older["setting"]), "began": "2026-11-28T19:00:00Z"}  # type: ignore[call-overload]
+    page = page_of(newer, older)
+    assert "| 20 % loss | `fast` | 1.0 | 1 |" in page
+    assert "| 20 % loss | `default` | 1.0 | 2 |" in page
+    assert "| 20 % loss | `fast` | 1.0 | 9 |" not in page
+    assert "`default`: 2026-11-28T18:00:00Z" in page
 
 
 def test_the_page_of_detection_is_what_its_evidence_says() -> None:
-    evidence = document.newest()
-    if evidence is None:
-        pytest.fail(
-            "docs/evidence has no *-detection.json: make bench-detection ARGS='--json docs/evidence/…'"
-        )
-    wanted = document.text(evidence.name, json.loads(evidence.read_text()))
-    assert document.DOCUMENT.read_text() == wanted, "run: python -m deploy.detection.document"
+    chosen = newest_of_each(document.all_evidence())
+    assert set(chosen) == set(PROFILES), "make bench-detection ARGS='--json docs/evidence/…-detection.json'"
+    assert document.DOCUMENT.read_text() == document.text(chosen), "run: python -m deploy.detection.document"
