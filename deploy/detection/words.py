@@ -58,7 +58,8 @@ one quiet network, no moves of virtual machines, disks that never stand still. A
 costs a failover, and so does a pause of the host that is longer than floor and witnesses together. A standby that is not \
 seen for its limit is left out of the rule, so commits may depend on fewer copies now and then.
 - **`patient`**: where hosts stand still for a second or two and come back: virtual machines that are moved or saved, \
-oversubscribed hosts, members far apart. An outage lasts some seconds longer, and after a failover a client that is still \
+oversubscribed hosts, members far apart; and where packets are lost all the time, because a standby whose stream stands \
+still for a moment stays in the rule. An outage lasts some seconds longer, and after a failover a client that is still \
 connected to the old primary may read old rows for longer (the lease).
 
 How quick a profile is for these hosts shows in the metric `primacy_decision_reasons_total` with \
