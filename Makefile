@@ -5,11 +5,11 @@ SETUP := sh deploy/setup/bootstrap.sh
 DEV := $(SETUP) dev
 HERE := $(SETUP) --here dev
 
-.PHONY: help setup demo test lint types unit stories sim adapters integration bench bench-scale bench-sim chaos soak soak-sim \
-	test-broken test-majors mutants locks protos format
+.PHONY: help setup demo test lint types unit stories sim adapters integration bench bench-detection bench-scale bench-sim chaos \
+	soak soak-sim test-broken test-majors mutants locks protos format
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 17
 
 setup: ## prepare the environment for development and say where it is
 	@$(DEV)
@@ -43,6 +43,9 @@ integration: ## real PostgreSQL, etcd and BIND
 
 bench: ## outages by fault beside the floor, and ten minutes under load; a few hours (ARGS=--help: five members, data, ...)
 	@$(SETUP) demo python -m deploy.bench $(ARGS)
+
+bench-detection: ## each profile: how soon a loss is seen, and false alarms under load and loss; half an hour
+	@$(SETUP) demo python -m deploy.detection $(ARGS)
 
 bench-scale: ## thousands of members at one control node: CPU, memory, beats, failovers among them (ARGS=--help)
 	@$(SETUP) demo python -m deploy.scale $(ARGS)

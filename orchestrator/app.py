@@ -19,7 +19,7 @@ from common.clock import BootClock
 from common.codec import encode
 from common.errors import FailoverError
 from common.ids import ClusterName, MemberName
-from common.profile import DEFAULT, PROFILES
+from common.profile import DEFAULT, PROFILES, Profile
 from common.resilience import Caller
 from orchestrator.config import AnswererConfig, Config, Rfc2136Config
 from orchestrator.core.events import BeatHeard
@@ -231,11 +231,13 @@ class App:
     def leader_address(self) -> str:
         return self._leadership.leader_address
 
-    def welcome(self, cluster: ClusterName) -> agent_pb2.Welcome:
+    def profile(self, cluster: ClusterName) -> Profile:
         case = self.loop.cases.get(cluster)
-        profile = DEFAULT
-        if case is not None and case.spec is not None:
-            profile = PROFILES.get(case.spec.profile, DEFAULT)
+        if case is None or case.spec is None:
+            return DEFAULT
+        return PROFILES.get(case.spec.profile, DEFAULT)
+
+    def welcome(self, profile: Profile) -> agent_pb2.Welcome:
         return agent_pb2.Welcome(
             leader=self.config.name, term=self._leadership.leader_term, profile=encode(profile).decode()
         )

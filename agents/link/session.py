@@ -184,16 +184,20 @@ class Session:
         if down is grpc.aio.EOF or down.WhichOneof("what") != "welcome":
             return False
         welcome = down.welcome
-        if welcome.profile:
-            try:
-                self.on_profile(codec.decode(welcome.profile.encode(), Profile))
-            except ValueError as error:
-                log.warning("profile.refused", why=str(error))
+        self._keep_to(welcome.profile)
         self._leader, self._leader_term = node, max(self._leader_term, welcome.term)
         self.is_open = True
         self.opened_count += 1
         log.info("session.opened", control=node.name, term=welcome.term)
         return True
+
+    def _keep_to(self, profile: str) -> None:
+        if not profile:
+            return
+        try:
+            self.on_profile(codec.decode(profile.encode(), Profile))
+        except ValueError as error:
+            log.warning("profile.refused", why=str(error))
 
     async def _both_ways(self, call: Call) -> None:
         """The reader ends when the call does; it then ends the writers."""
@@ -229,6 +233,8 @@ class Session:
                     epoch=ack.epoch,
                     lease_ms=ack.lease_ms,
                 )
+            case "welcome":  # somebody applied another profile: the leader judges our silence by it already
+                self._keep_to(down.welcome.profile)
             case _:
                 return  # a newer leader may say more
 

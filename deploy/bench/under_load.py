@@ -7,12 +7,12 @@ with the same profile, that a real loss is detected in time; that is the caller'
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from deploy.bench.suspicions import Outcome, suspicions_between
 from deploy.bench.verdict import all_gaps
 from deploy.lab.fault import now_us
 from deploy.lab.fleet import CLIENT_HOST
@@ -21,7 +21,6 @@ from deploy.lab.witnessed import Status, Witnessed
 _LOOK_EVERY_S = 0.2
 _TELL_EVERY_S = 30.0
 _BUSY = "while True: pass"
-_SUSPECTED = re.compile(r"""\bname["']?[=:] ?["']?suspected""")
 
 
 @dataclass(slots=True)
@@ -32,7 +31,7 @@ class UnderLoad:
     epochs: tuple[int, int] = (0, 0)
     """Before and after."""
     suspicions: int = 0
-    """Told by a leader and not confirmed: allowed, and worth knowing."""
+    """That came to nothing: allowed, and worth knowing."""
     diagnoses: tuple[str, ...] = ()
     """What else than a healthy cluster was seen."""
     phases: tuple[str, ...] = ()
@@ -55,7 +54,7 @@ def run_under_load(cluster: Witnessed, seconds: float, say: Callable[[str], None
     found = UnderLoad(
         seconds, os.cpu_count() or 2, str(status["profile"]), (status["epoch"], status["epoch"])
     )
-    suspicions = _suspicions(cluster)
+    began_wall_ms = time.time_ns() // 1_000_000
     diagnoses: set[str] = set()
     phases: set[str] = set()
     began_us = now_us()
@@ -81,7 +80,8 @@ def run_under_load(cluster: Witnessed, seconds: float, say: Callable[[str], None
     assert newest is not None
     _note(newest, diagnoses, phases)
     found.epochs = (found.epochs[0], newest["epoch"])
-    found.suspicions = _suspicions(cluster) - suspicions
+    came = suspicions_between(cluster, began_wall_ms, time.time_ns() // 1_000_000)
+    found.suspicions = sum(one.outcome is not Outcome.FAILOVER for one in came)
     found.diagnoses, found.phases = tuple(sorted(diagnoses)), tuple(sorted(phases))
     gaps = [gap for gap in all_gaps(cluster.journal(), 1) if gap.from_us >= began_us]
     found.longest_gap_ms = max(((gap.length_us or 0) / 1000 for gap in gaps), default=0.0)
@@ -97,13 +97,3 @@ def _note(status: Status, diagnoses: set[str], phases: set[str]) -> None:
         diagnoses.add(str(status["diagnosis"]))
     if status["phase"] != "STABLE":
         phases.add(str(status["phase"]))
-
-
-def _suspicions(cluster: Witnessed) -> int:
-    count = 0
-    for host in cluster.lab.plan.control_hosts:
-        log = cluster.lab.supervisor.log_file(f"{host.name}/orchestrator")
-        if log.exists():
-            with log.open(errors="replace") as lines:
-                count += sum(bool(_SUSPECTED.search(line)) for line in lines)
-    return count

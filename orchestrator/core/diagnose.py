@@ -59,6 +59,8 @@ FULL_MIB = 16
 """Less than one segment of WAL."""
 _ROOM_MIB = 128
 """So much another member must have, or a failover would not help."""
+_REPORTS_MISSING_MS = 2_000
+"""An agent reports once a second: one late report says nothing, whatever the profile."""
 _HEARD_LATER_MS = 150
 """A witness disagrees only if it heard clearly after we did: the last words take their time."""
 
@@ -207,7 +209,12 @@ def _speaking(
     if facts.write_state is WriteState.WAITING:
         silent_ms = _out_of_touch_ms(seen, view, now)
         waiting_ms = facts.write_age_ms
-        if waiting_ms is not None and min(silent_ms, waiting_ms) >= profile.voter_lost_ms:
+        lost_ms = profile.voter_lost_ms
+        if (
+            waiting_ms is not None
+            and waiting_ms >= lost_ms
+            and silent_ms >= max(lost_ms, _REPORTS_MISSING_MS)
+        ):
             text = (
                 f"commits wait for {waiting_ms} ms, and for {silent_ms} ms no report came, though its beats do: "
                 "neither its voters nor an order reach it"

@@ -22,6 +22,7 @@ from common.errors import FailoverError
 from common.facts import Facts
 from common.ids import ClusterName, IncarnationId, MemberName, incarnation_id
 from common.lsn import Lsn
+from common.profile import Profile
 from orchestrator.core.events import BeatHeard, FactsHeard, StreamLost
 from orchestrator.ingress.heard import Heard, beat_of
 from orchestrator.ingress.heartbeat_udp import Acknowledge
@@ -68,7 +69,11 @@ class Leads(Protocol):
         """`host:port` of who leads as far as we know; empty: nobody."""
         ...
 
-    def welcome(self, cluster: ClusterName) -> agent_pb2.Welcome: ...
+    def profile(self, cluster: ClusterName) -> Profile:
+        """As specified now."""
+        ...
+
+    def welcome(self, profile: Profile) -> agent_pb2.Welcome: ...
 
 
 class _Ended(FailoverError):
@@ -119,8 +124,9 @@ class AgentSessions:
         stream = self._streams.open(cluster, member, incarnation)
         log.info("session.opened", cluster=cluster, member=member, incarnation=incarnation)
         try:
-            await context.write(agent_pb2.Down(welcome=self._leads.welcome(cluster)))
-            await self._both_ways(context, cluster, member, stream)
+            profile = self._leads.profile(cluster)
+            await context.write(agent_pb2.Down(welcome=self._leads.welcome(profile)))
+            await self._both_ways(context, cluster, member, stream, profile)
         finally:
             if self._streams.close(stream):
                 self._put(cluster, StreamLost(self._clock.now(), member))
@@ -163,9 +169,10 @@ class AgentSessions:
         return ClusterName(hello.cluster), MemberName(hello.member), incarnation
 
     async def _both_ways(
-        self, context: Context, cluster: ClusterName, member: MemberName, stream: Stream
+        self, context: Context, cluster: ClusterName, member: MemberName, stream: Stream, told: Profile
     ) -> None:
-        """Until either side ends it, or a newer session, or the end of our leadership."""
+        """Until either side ends it, or a newer session, or the end of our leadership. `told`: the profile that the
+        agent was welcomed with; a changed one is told at the next report, which comes once a second."""
         one_at_a_time = asyncio.Lock()
 
         async def write(down: agent_pb2.Down) -> None:
@@ -173,10 +180,15 @@ class AgentSessions:
                 await context.write(down)
 
         async def read_all() -> None:
+            keeps_to = told
             while isinstance(up := await context.read(), agent_pb2.Up):
                 ack = self._receive(up, cluster, member, stream)
                 if ack is not None:
                     await write(agent_pb2.Down(ack=ack))
+                profile = self._leads.profile(cluster)
+                if profile is not keeps_to:
+                    keeps_to = profile
+                    await write(agent_pb2.Down(welcome=self._leads.welcome(profile)))
 
         async def write_all() -> None:
             while True:

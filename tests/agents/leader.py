@@ -73,6 +73,11 @@ class Leader(agent_pb2_grpc.AgentsServicer):
         for context in self.streams:
             await context.write(agent_pb2.Down(assignment=codec.encode(assignment)))
 
+    async def tell_profile(self, profile: Profile) -> None:
+        self.profile = profile
+        for context in self.streams:
+            await context.write(agent_pb2.Down(welcome=self._welcome()))
+
     async def until(self, condition: Any, within_s: float = 30.0) -> Facts:
         """The first facts from now on (or the newest so far) that fulfil it."""
         async with asyncio.timeout(within_s):
@@ -88,6 +93,11 @@ class Leader(agent_pb2_grpc.AgentsServicer):
                 await self._changed.wait()
         return self.beats[-1]
 
+    def _welcome(self) -> agent_pb2.Welcome:
+        return agent_pb2.Welcome(
+            leader=self.name, term=self.term, profile=codec.encode(self.profile).decode()
+        )
+
     async def Session(self, _requests: Any, context: Any) -> None:
         if not self.leads:
             await context.abort(
@@ -95,10 +105,7 @@ class Leader(agent_pb2_grpc.AgentsServicer):
             )
         hello = await context.read()
         assert hello.hello.version == 1
-        welcome = agent_pb2.Welcome(
-            leader=self.name, term=self.term, profile=codec.encode(self.profile).decode()
-        )
-        await context.write(agent_pb2.Down(welcome=welcome))
+        await context.write(agent_pb2.Down(welcome=self._welcome()))
         if self.last is not None:
             await context.write(agent_pb2.Down(assignment=codec.encode(self.last)))
         self.streams.append(context)

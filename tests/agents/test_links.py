@@ -22,7 +22,7 @@ from common.clock import BootClock
 from common.datagram import AckFrame, member_key, seal
 from common.facts import PostgresState
 from common.ids import ClusterName, IncarnationId, MemberName
-from common.profile import DEFAULT, FAST, Profile
+from common.profile import DEFAULT, FAST, PATIENT, Profile
 from common.timebase import Instant
 from deploy.lab.ca import Authority
 from tests.agents.leader import SECRET, Leader, write_config
@@ -84,6 +84,17 @@ async def test_the_leader_is_found_and_told_and_its_orders_arrive(links: Links) 
     assert facts.incarnation == ME
     assert links.profiles == [FAST]
     order = Assignment(facts.cluster, facts.member, ME, 1, Version(1, 1), "", Wait())
+    await leader.order(order)
+    await eventually(lambda: links.orders == [order])
+
+
+async def test_a_profile_that_changes_while_the_stream_is_open_is_taken(links: Links) -> None:
+    """The leader judges silence by the new one at once: an agent that went on beating slowly would look silent."""
+    leader = links.leaders[0]
+    await leader.until(lambda f: True, 10)
+    await leader.tell_profile(PATIENT)
+    await eventually(lambda: links.profiles == [FAST, PATIENT])
+    order = Assignment(ClusterName("shop"), MemberName("a"), ME, 1, Version(1, 1), "", Wait())
     await leader.order(order)
     await eventually(lambda: links.orders == [order])
 

@@ -17,6 +17,7 @@ from common.assignment import Assignment, Version
 from common.codec import decode, encode
 from common.facts import Facts
 from common.ids import ClusterName, MemberName
+from common.profile import DEFAULT, FAST, Profile
 from deploy.lab.ca import Authority
 from orchestrator.core.events import BeatHeard, FactsHeard, StreamLost
 from orchestrator.egress.assignments import AssignmentStreams
@@ -37,14 +38,18 @@ class Node:
 
     leads: bool = True
     leader_address: str = "127.0.0.9:7432"
+    timings: Profile = DEFAULT
     streams: AssignmentStreams = field(default_factory=AssignmentStreams)
     heard: list[Any] = field(default_factory=list)
     counted: Counter[str] = field(default_factory=Counter)
     address: str = ""
     authority: Authority = field(default_factory=lambda: Authority("test"))
 
-    def welcome(self, cluster: ClusterName) -> agent_pb2.Welcome:
-        return agent_pb2.Welcome(leader="control1", term=4, profile="{}")
+    def profile(self, cluster: ClusterName) -> Profile:
+        return self.timings
+
+    def welcome(self, profile: Profile) -> agent_pb2.Welcome:
+        return agent_pb2.Welcome(leader="control1", term=4, profile=encode(profile).decode())
 
     async def until_heard(self, kind: type) -> Any:
         async with asyncio.timeout(WITHIN_S):
@@ -155,6 +160,20 @@ async def test_facts_and_beats_come_up_and_a_beat_is_acknowledged() -> None:
         ack = (await asyncio.wait_for(call.read(), WITHIN_S)).ack
         assert (ack.sequence, ack.sent_us, ack.epoch, ack.lease_ms) == (3, 9, 6, 5_000)
         assert (await one.until_heard(BeatHeard)).beat.member == "a"
+
+
+async def test_an_agent_is_told_another_profile_with_its_next_report_and_once() -> None:
+    async with node() as one, one.agent() as call:
+        assert decode((await call.read()).welcome.profile.encode(), Profile) == DEFAULT
+        await call.write(agent_pb2.Up(facts=encode(facts(1, 7))))
+        await one.until_heard(FactsHeard)
+        one.timings = FAST  # somebody applied a changed specification
+        for _ in range(2):
+            await call.write(agent_pb2.Up(facts=encode(facts(1, 7))))
+        await call.write(agent_pb2.Up(beat=beat_pb2.Beat(sequence=3, sent_us=9, obeyed_epoch=6)))
+        down = await asyncio.wait_for(call.read(), WITHIN_S)
+        assert decode(down.welcome.profile.encode(), Profile) == FAST
+        assert (await asyncio.wait_for(call.read(), WITHIN_S)).ack.sequence == 3
 
 
 async def test_the_end_of_a_stream_is_heard() -> None:
