@@ -94,6 +94,8 @@ def _beat(view: ClusterView, at: Instant, beat: events.Beat, merged: int) -> Clu
     if member.heard_at is not None and 0 < at - member.heard_at < _GAP_OUTLIER_US:
         # The beats' own rhythm, not that of the loop which looks at the newest of several.
         gap_us, deviation_us = with_gap(gap_us, deviation_us, (at - member.heard_at) // merged)
+    if beat.boot_id == member.boot_id and beat.sequence > member.sequence + merged:
+        member = replace(member, missed_at=(*member.missed_at[-1:], at))
     return _heard(
         view,
         member,

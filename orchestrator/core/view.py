@@ -45,6 +45,8 @@ class MemberView(msgspec.Struct, frozen=True, gc=False):
     boot_id: int = 0
     sequence: int = 0
     """Of the newest beat of that boot."""
+    missed_at: tuple[Instant, ...] = ()
+    """When a beat was seen to be missing, by the numbers of those that came; the newest two times."""
     gap_us: int = 0
     """Smoothed time between beats, plus four times its smoothed deviation is the adaptive threshold."""
     gap_deviation_us: int = 0

@@ -13,12 +13,13 @@ from common.profile import PROFILES, Profile
 from common.timebase import after_ms, before_ms
 from orchestrator.core.decide import decide
 from orchestrator.core.diagnose import Diagnosis, diagnose
-from orchestrator.core.events import FactsHeard
+from orchestrator.core.events import BeatHeard, FactsHeard
 from orchestrator.core.observe import observe
 from orchestrator.core.reasons import Reason
 from orchestrator.core.record import Phase
 from orchestrator.core.view import ClusterView
 from tests.core.builders import CLUSTER, NOW, POLICY, heard, incarnation, record, view
+from tests.orchestrator.beats import beat
 
 LIMIT = POLICY.stalled_after_ms
 
@@ -132,6 +133,33 @@ def test_nobody_seals_because_of_a_deaf_primary_who_alone_could_be_sealed() -> N
     alone = replace(seen, members={MemberName("a"): seen.members[MemberName("a")]})
     decided = decide(alone, NOW)
     assert decided.record is None
+
+
+def test_where_beats_are_lost_too_late_reports_are_waited_for() -> None:
+    """Seen on real hosts (docs/detection.md): with a fifth of all packets lost TCP stood still for seconds, and a primary
+    that was only slow was replaced."""
+
+    def found(reported_ms_ago: int, *missed_ms_ago: int) -> Diagnosis:
+        seen = _waiting(reported_ms_ago=reported_ms_ago, waits_ms=60_000)
+        missed_at = tuple(before_ms(NOW, ms) for ms in missed_ms_ago)
+        lossy = replace(seen.members[MemberName("a")], missed_at=missed_at)
+        members = {**seen.members, MemberName("a"): lossy}
+        return diagnose(record(), replace(seen, members=members), NOW, POLICY).diagnosis
+
+    assert found(6 * _LOST_MS - 1, 4_999, 200) is Diagnosis.QUORUM_AT_RISK
+    assert found(6 * _LOST_MS, 4_999, 200) is Diagnosis.OUT_OF_TOUCH
+    assert found(_LOST_MS, 5_000, 200) is Diagnosis.OUT_OF_TOUCH, "one in five seconds"
+    assert found(_LOST_MS, 200) is Diagnosis.OUT_OF_TOUCH, "one alone"
+
+
+def test_a_beat_that_is_missing_is_seen_by_the_number_of_the_next() -> None:
+    seen: ClusterView = view(heard("b"), heard("c"))
+    for at_ms, sequence, merged in ((0, 7, 1), (100, 8, 1), (300, 10, 1), (700, 14, 4), (900, 16, 1)):
+        came = beat("a", sequence=sequence)
+        seen = observe(seen, BeatHeard(after_ms(NOW, at_ms), came, merged))
+    assert seen.member(MemberName("a")).missed_at == (after_ms(NOW, 300), after_ms(NOW, 900))
+    seen = observe(seen, BeatHeard(after_ms(NOW, 1_000), beat("a", sequence=9)))
+    assert seen.member(MemberName("a")).missed_at[-1] == after_ms(NOW, 900), "overtaken"
 
 
 def _full(*, free_mib: int, elsewhere_mib: int | None) -> ClusterView:
