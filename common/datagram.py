@@ -269,6 +269,19 @@ def seal_answer(key: bytes, beat: bytes, *, leader: str, term: int, epoch: int, 
     return data + _tag(key, data)
 
 
+def is_sealed_under(key: bytes, data: bytes) -> bool:
+    """Whether the tag of a datagram is that of its content under the key."""
+    return hmac.compare_digest(_tag(key, data[:-TAG_BYTES]), data[-TAG_BYTES:])
+
+
+def decoded(beat: bytes) -> BeatFrame:
+    """A beat whose seal was checked before."""
+    _, _, _, _, generation, member, boot_id, sequence, sent_us = _HEADER.unpack_from(beat)
+    return _unpack_beat(
+        Header(member, generation, boot_id, sequence, sent_us), beat[_HEADER.size : -TAG_BYTES]
+    )
+
+
 def open_frame(data: bytes, key_of: KeyOf) -> Frame:
     """Raise a BadDatagram. Before its tag was checked nothing is believed but whose key to check it with."""
     if not _HEADER.size + TAG_BYTES <= len(data) <= DATAGRAM_BYTES_MAX:
@@ -281,7 +294,7 @@ def open_frame(data: bytes, key_of: KeyOf) -> Frame:
     key = key_of(member, generation)
     if key is None:
         raise UnknownMember(f"member id {member:016x}, key generation {generation}")
-    if not hmac.compare_digest(_tag(key, data[:-TAG_BYTES]), data[-TAG_BYTES:]):
+    if not is_sealed_under(key, data):
         raise BadTag(f"member id {member:016x}")
     header = Header(member, generation, boot_id, sequence, sent_us)
     body = data[_HEADER.size : -TAG_BYTES]

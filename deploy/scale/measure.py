@@ -1,12 +1,14 @@
 """What one control node costs and how soon it acts, with a fleet of one size.
 
-The beats of all members come by UDP. The clusters that fail over are played by whole agents with their streams;
-the others have no stream, so what a stream costs is measured apart (`streams` in the figures).
+The beats of all members come by UDP, from before the control node starts. When it knows them all, the clusters that are
+to fail over are handed to whole agents with their streams; the others have no stream, so what a stream costs is measured
+apart (`streams` in the figures).
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
 from collections.abc import Sequence
@@ -21,7 +23,7 @@ from common.profile import PROFILES
 from deploy.scale.crowd import POSTGRES_PORT, PROFILE, Group, crowd
 from deploy.scale.doors import Doors
 from deploy.scale.player import Company, Player, company_of
-from deploy.scale.stage import Stage, StageFailed
+from deploy.scale.stage import Stage, StageFailed, busy_s
 
 READY_WITHIN_S: Final = 240.0
 REPLACED_WITHIN_S: Final = 60.0
@@ -32,6 +34,7 @@ _SAMPLE = re.compile(
     rb'^(primacy_(?:beats|inbox_lost)_total)\{(?:outcome|how)="(\w+)"\} ([0-9.e+]+)', re.MULTILINE
 )
 _LEADING = re.compile(rb"^primacy_leading 1", re.MULTILINE)
+_TERMS = re.compile(rb'^primacy_leadership_changes_total\{what="gained"\} ([0-9.]+)', re.MULTILINE)
 _EPOCH = re.compile(rb'^primacy_epoch\{cluster="([^"]+)"\} ([0-9.]+)', re.MULTILINE)
 
 
@@ -51,6 +54,12 @@ class Found:
     members: int
     clusters: int
     streams: int
+    load_average: float = 0.0
+    """Before it began."""
+    others_cpu_percent: float = 0.0
+    """What ran beside it while the cost was measured: of all cores together, one core is 100."""
+    seconds: float = 0.0
+    """Of the measurement of cost."""
     ready_s: float = 0.0
     cpu_percent: float = 0.0
     """Of one core, over the measured time."""
@@ -65,6 +74,8 @@ class Found:
     lost: int = 0
     replaced_ms: list[float] = field(default_factory=list)
     false_alarms: int = 0
+    terms: int = 0
+    """How often the control node won the election; more than once: it had lost it."""
 
 
 class Measurement:
@@ -77,18 +88,20 @@ class Measurement:
         asked, stage = self._asked, self._stage
         groups = crowd(asked.members)
         played = groups[: min(len(groups), asked.singles + asked.lost_at_once)]
-        found = Found(len(groups) * 3, len(groups), len(played) * 3)
+        found = Found(len(groups) * 3, len(groups), len(played) * 3, load_average=os.getloadavg()[0])
         await stage.start_etcd()
         revisions = await stage.store(groups)
         server = await self._doors.serve(POSTGRES_PORT)
-        began = time.monotonic()
+        companies = [
+            company_of(group, stage.agent_config, self._clock, revisions[group.name]) for group in played
+        ]
         try:
+            # As after any restart of a control node: the members were there before it.
+            stage.start_flock(_beating(groups, revisions), asked.seed)
+            await stage.flock_counts()
+            began = time.monotonic()
             stage.start_control_node()
-            companies = [
-                company_of(group, stage.agent_config, self._clock, revisions[group.name]) for group in played
-            ]
-            await self._until_loaded(len(groups))
-            stage.start_flock(_beating(groups[len(played) :], revisions), asked.seed)
+            await self._until_it_listens()
             await self._measure(found, companies, began)
         finally:
             server.close()
@@ -96,15 +109,19 @@ class Measurement:
         return found
 
     async def _measure(self, found: Found, companies: Sequence[Company], began: float) -> None:
+        players = [player for company in companies for player in company.players.values()]
+        await self._until_calm(found)
+        found.ready_s = time.monotonic() - began
+        self._console.print(f"  {found.members} members: all known after {found.ready_s:.0f} s")
         async with asyncio.TaskGroup() as living:
-            players = [player for company in companies for player in company.players.values()]
             try:
+                if companies:
+                    self._stage.flock_leaves(_first_not_played(companies))
                 for player in players:
                     player.start(living)
                     await asyncio.sleep(CONNECTS_EVERY_S)
-                await self._until_ready(found, players)
-                found.ready_s = time.monotonic() - began
-                self._console.print(f"  {found.members} members: calm after {found.ready_s:.0f} s")
+                await self._until_connected(players)
+                await asyncio.sleep(CALM_S)
                 await self._cost(found)
                 await self._fail_over_singly(found, companies[: self._asked.singles])
                 await self._lose_at_once(found, companies[self._asked.singles :])
@@ -115,35 +132,40 @@ class Measurement:
 
     # ---- until everything is calm ----
 
-    async def _until_loaded(self, cluster_count: int) -> None:
-        """It leads and has read every record."""
+    async def _until_it_listens(self) -> None:
         ends_at = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < ends_at:
-            await asyncio.sleep(LOOKS_EVERY_S)
+            self._stage.usage("control")
             with suppress(OSError):
-                metrics = await self._metrics()
-                if _LEADING.search(metrics) and len(_EPOCH.findall(metrics)) == cluster_count:
-                    return
-        raise StageFailed(f"not all records were read within {READY_WITHIN_S:.0f} s")
+                await self._metrics("primacy_leading")
+                return
+            await asyncio.sleep(0.2)
+        raise StageFailed(f"the control node did not listen within {READY_WITHIN_S:.0f} s")
 
-    async def _until_ready(self, found: Found, players: Sequence[Player]) -> None:
+    async def _until_calm(self, found: Found) -> None:
+        """It leads, has read every record, and has its own connection to every primary."""
         ends_at = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < ends_at:
             await asyncio.sleep(LOOKS_EVERY_S)
             self._stage.usage("control")
-            if not all(player.is_connected and player.ordered for player in players):
-                continue
             if self._doors.opened_count < found.clusters:
                 continue
-            metrics = await self._metrics()
+            metrics = await self._metrics("primacy_leading", "primacy_epoch")
             if _LEADING.search(metrics) and len(_EPOCH.findall(metrics)) == found.clusters:
-                await asyncio.sleep(CALM_S)
                 return
-        connected = sum(player.is_connected for player in players)
         raise StageFailed(
-            f"not calm within {READY_WITHIN_S:.0f} s: {connected} of {len(players)} streams, "
-            f"{self._doors.opened_count} SQL connections for {found.clusters} clusters"
+            f"not calm within {READY_WITHIN_S:.0f} s: {self._doors.opened_count} SQL connections for "
+            f"{found.clusters} clusters"
         )
+
+    async def _until_connected(self, players: Sequence[Player]) -> None:
+        ends_at = time.monotonic() + READY_WITHIN_S
+        while time.monotonic() < ends_at:
+            if all(player.is_connected and player.ordered for player in players):
+                return
+            await asyncio.sleep(0.1)
+        connected = sum(player.is_connected for player in players)
+        raise StageFailed(f"{connected} of {len(players)} streams within {READY_WITHIN_S:.0f} s")
 
     # ---- what it costs ----
 
@@ -154,10 +176,15 @@ class Measurement:
         await stage.flock_counts()
         drops = stage.udp_drops()
         names = ("control", "flock", "etcd")
-        began, before = time.monotonic(), {name: stage.usage(name) for name in names}
+        began, all_before = time.monotonic(), busy_s()
+        before = {name: stage.usage(name) for name in names}
+        own = time.process_time()
         await asyncio.sleep(self._asked.seconds)
         took_s, after = time.monotonic() - began, {name: stage.usage(name) for name in names}
         share = {name: 100 * (after[name].cpu_s - before[name].cpu_s) / took_s for name in names}
+        ours = sum(share.values()) + 100 * (time.process_time() - own) / took_s
+        found.others_cpu_percent = max(0.0, 100 * (busy_s() - all_before) / took_s - ours)
+        found.seconds = took_s
         found.cpu_percent = share["control"]
         found.flock_cpu_percent, found.etcd_cpu_percent = share["flock"], share["etcd"]
         found.rss_mib = after["control"].rss_mib
@@ -169,7 +196,8 @@ class Measurement:
         found.beats = {name: after_metrics[name] - before_metrics.get(name, 0.0) for name in after_metrics}
         self._console.print(
             f"  {found.cpu_percent:.0f} % of a core, {found.rss_mib:.0f} MiB, round trip of a beat "
-            f"{found.flock['round_trip_ms']} ms, {found.beats}, the kernel dropped {found.udp_drops}"
+            f"{found.flock['round_trip_ms']} ms, {found.beats}, the kernel dropped {found.udp_drops}; beside it "
+            f"{found.others_cpu_percent:.0f} % of a core"
         )
 
     # ---- how soon it acts ----
@@ -216,11 +244,16 @@ class Measurement:
 
     async def _false_alarms(self, found: Found, companies: Sequence[Company]) -> None:
         meant = {company.group.name.encode() for company in companies}
-        epochs = _EPOCH.findall(await self._metrics())
+        metrics = await self._metrics()
+        epochs = _EPOCH.findall(metrics)
         found.false_alarms = sum(float(epoch) > 1 for cluster, epoch in epochs if cluster not in meant)
+        found.terms = sum(int(float(count)) for count in _TERMS.findall(metrics))
+        self._console.print(f"  {found.false_alarms} false alarms, the election was won {found.terms} times")
 
-    async def _metrics(self) -> bytes:
-        return await self._stage.get("/metrics")
+    async def _metrics(self, *names: str) -> bytes:
+        """All of them, or these: a scrape of everything is a good part of a second's work in a large fleet."""
+        only = "&".join(f"name[]={name}" for name in names)
+        return await self._stage.get(f"/metrics?{only}" if only else "/metrics")
 
 
 def _beating(groups: Sequence[Group], revisions: dict[str, int]) -> list[tuple[str, str, str, bool, int]]:
@@ -229,6 +262,11 @@ def _beating(groups: Sequence[Group], revisions: dict[str, int]) -> list[tuple[s
         for group in groups
         for member in group.members
     ]
+
+
+def _first_not_played(companies: Sequence[Company]) -> str:
+    """Clusters are numbered, and the first ones are played."""
+    return f"{companies[-1].group.name}~"
 
 
 def _is_replaced(company: Company) -> bool:

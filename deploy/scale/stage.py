@@ -125,6 +125,13 @@ class Stage:
         file.write_text(json.dumps(document))
         self._start("flock", (sys.executable, "-m", "deploy.scale.flock", str(file)), talks=True)
 
+    def flock_leaves(self, first_that_stays: str) -> None:
+        """Whole agents play the members of the clusters before this one from now on."""
+        flock = self._processes["flock"]
+        assert flock.stdin is not None
+        flock.stdin.write(first_that_stays.encode() + b"\n")
+        flock.stdin.flush()
+
     async def flock_counts(self) -> dict[str, object]:
         """Since it was asked before."""
         flock = self._processes["flock"]
@@ -222,6 +229,8 @@ class Stage:
                 stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if talks else log,
                 stderr=log,
+                # As services are: a kernel that shares its cores out by sessions gives each of them its own part.
+                start_new_session=True,
             )
 
     async def _until_etcd_answers(self, client: Client) -> None:
@@ -241,6 +250,14 @@ def usage_of(pid: int) -> Usage:
     ticks = int(fields[11]) + int(fields[12])
     pages = int(fields[21])
     return Usage(ticks / os.sysconf("SC_CLK_TCK"), pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20))
+
+
+def busy_s() -> float:
+    """CPU of everything on this machine since its start."""
+    user, nice, system, _idle, _waiting, irq, softirq, steal, *_ = (
+        int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    )
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def _environment(code: Path) -> Mapping[str, str]:

@@ -15,7 +15,7 @@ import structlog
 from common.clock import Clock
 from common.errors import NotDelivered, Refused
 from common.timebase import elapsed_ms
-from orchestrator.etcd.client import Client
+from orchestrator.etcd.client import GETS_AT_ONCE, Client
 from orchestrator.etcd.keyspace import Keyspace
 from orchestrator.etcd.swap import swap
 from orchestrator.etcd.transaction import prefix_end
@@ -64,8 +64,8 @@ class EtcdSpecStore:
         while True:
             try:
                 specs, revision = await self._list(told or {})
-                if specs != told:
-                    told = dict(specs)
+                changed, told = specs != told, specs
+                if changed:
                     yield MappingProxyType(specs)
                 listed_at = self._clock.now()
                 async with aclosing(
@@ -74,9 +74,10 @@ class EtcdSpecStore:
                     async for event in events:
                         match event:
                             case Changes(changes):
+                                # Of all that is written below a cluster's prefix specifications are the least.
                                 specs = self._folded(specs, changes)
-                                if specs != told:
-                                    told = dict(specs)
+                                if specs is not told and specs != told:
+                                    told = specs
                                     yield MappingProxyType(specs)
                             case Alive():
                                 if elapsed_ms(since=listed_at, now=self._clock.now()) > self._relist_every_ms:
@@ -91,12 +92,17 @@ class EtcdSpecStore:
                 log.warning("specs.feed_interrupted", error=str(error))
             await asyncio.sleep(_RETRY_EVERY_MS / 1000)
 
-    def _folded(self, specs: Mapping[str, StoredSpec], changes: tuple[Change, ...]) -> dict[str, StoredSpec]:
+    def _folded(self, specs: dict[str, StoredSpec], changes: tuple[Change, ...]) -> dict[str, StoredSpec]:
+        """The same where none of the changes is one of a specification."""
+        of_specs = [
+            (cluster, change)
+            for change in changes
+            if (cluster := self._keys.cluster_of_spec(change.key)) is not None
+        ]
+        if not of_specs:
+            return specs
         folded = dict(specs)
-        for change in changes:
-            cluster = self._keys.cluster_of_spec(change.key)
-            if cluster is None:
-                continue
+        for cluster, change in of_specs:
             if change.now is None:
                 folded.pop(cluster, None)
             else:
@@ -132,13 +138,19 @@ class EtcdSpecStore:
                 found[last] = 0  # whether it has one is not known yet
             start = prefix.encode() + directory + b"0"  # the first key after everything below `directory/`
         specs: dict[str, StoredSpec] = {}
+        unknown: list[str] = []
         for cluster, mod_revision in found.items():
             before = known.get(cluster)
             if before is not None and before.mod_revision == mod_revision:
                 specs[cluster] = before
-                continue
-            key = f"{prefix}{cluster}/spec".encode()
-            answer = await self._client.range(pb.RangeRequest(key=key, revision=revision))
-            for kv in answer.kvs:
-                specs[cluster] = StoredSpec(cluster, kv.value, kv.mod_revision)
+            else:
+                unknown.append(cluster)
+        for first in range(0, len(unknown), GETS_AT_ONCE):
+            some = unknown[first : first + GETS_AT_ONCE]
+            bodies = await self._client.get_many(
+                [f"{prefix}{cluster}/spec" for cluster in some], revision=revision
+            )
+            for cluster, body in zip(some, bodies, strict=True):
+                if body is not None:
+                    specs[cluster] = StoredSpec(cluster, body.value, body.mod_revision)
         return specs, revision
