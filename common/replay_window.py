@@ -43,19 +43,23 @@ class ReplayWindow:
 
     def accept(self, header: Numbered) -> None:
         """Raise Replayed. Call it only with a header whose tag was checked."""
-        if header.boot_id != self._boot_id:
-            if header.boot_id in self._left:
+        self.accept_numbers(header.boot_id, header.sequence)
+
+    def accept_numbers(self, boot_id: int, sequence: int) -> None:
+        """As `accept`, of one that was not decoded."""
+        if boot_id != self._boot_id:
+            if boot_id in self._left:
                 raise Replayed("of a process that was replaced")
             if self._boot_id is not None:
                 self._left.append(self._boot_id)
-            self._boot_id, self._highest, self._seen = header.boot_id, header.sequence, 1
+            self._boot_id, self._highest, self._seen = boot_id, sequence, 1
             return
-        ahead = header.sequence - self._highest
+        ahead = sequence - self._highest
         if ahead > 0:
             shifted = self._seen << min(ahead, REPLAY_WINDOW)  # a shift by 2**64 would not end
             self._seen = (shifted | 1) & ((1 << REPLAY_WINDOW) - 1)
-            self._highest = header.sequence
+            self._highest = sequence
         elif ahead <= -REPLAY_WINDOW or self._seen >> -ahead & 1:
-            raise Replayed(f"sequence {header.sequence}, the highest is {self._highest}")
+            raise Replayed(f"sequence {sequence}, the highest is {self._highest}")
         else:
             self._seen |= 1 << -ahead

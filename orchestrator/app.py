@@ -43,7 +43,7 @@ from orchestrator.ingress.agent_session import AgentSessions
 from orchestrator.ingress.forwarding import Forwarding
 from orchestrator.ingress.grpc_server import GrpcServer
 from orchestrator.ingress.heard import Heard
-from orchestrator.ingress.heartbeat_udp import Acknowledgement, HeartbeatUdp
+from orchestrator.ingress.heartbeat_udp import Acknowledge, Acknowledgement, HeartbeatUdp
 from orchestrator.ingress.observers import Observers, ObserverService
 from orchestrator.ingress.operator_api import OperatorService
 from orchestrator.ingress.probe_sql import SqlProber
@@ -84,13 +84,13 @@ class App:
         self.config = config
         clock = self._clock = BootClock()
         metrics = self._metrics = Metrics()
-        inbox = self._inbox = Inbox(clock, counted=metrics.inbox_drops.inc)
+        self._heard = Heard(clock, config.beat_secret)
+        inbox = self._inbox = Inbox(clock, counted=metrics.inbox_drops.inc, quiet=self._heard.quiet_of)
         self._highest_seen = HighestSeen(config.data_directory)
         self._wire_etcd(config)
         self._leadership = Leadership(self._election)
         self._leases = Leases(clock, lambda: self._leadership.proof)
         self._streams = AssignmentStreams()
-        self._heard = Heard(clock, config.beat_secret)
         credentials = channel_credentials(config.tls)
         self._observers = Observers(config.name, self._nodes, clock, credentials)
         self._prober = SqlProber(
@@ -136,7 +136,7 @@ class App:
             failpoints=failpoints,
         )
         self._canaries = self._make_canaries()
-        self._beats = HeartbeatUdp(clock, self._heard, self._put_beat, self._acknowledge, metrics.beats.inc)
+        self._beats = HeartbeatUdp(clock, self._heard, self._put_beat, self._acknowledging, metrics.beats.inc)
         self._forwarding = Forwarding(config.name, config.address, self, credentials)
         self._grpc_tls = config.tls
         self._http = HttpServer(
@@ -248,12 +248,22 @@ class App:
             self._stories.forget()
             self._prober.forget_all()
 
+    def _acknowledging(self) -> Acknowledge:
+        """What may be answered to beats that have arrived by now."""
+        plain = Acknowledgement(self._leadership.leader_name, self._leadership.leader_term)
+        if not self.loop.leads or not self._leases.is_proved:
+            return lambda _cluster, _member, _epoch: plain
+
+        def acknowledge(cluster: ClusterName, member: MemberName, epoch: int) -> Acknowledgement:
+            grant = self._leases.standing(cluster, member, epoch)
+            if grant is None:
+                return plain
+            return Acknowledgement(plain.leader, plain.term, grant.epoch, grant.lease_ms)
+
+        return acknowledge
+
     def _acknowledge(self, cluster: ClusterName, member: MemberName, epoch: int) -> Acknowledgement:
-        leader, term = self._leadership.leader_name, self._leadership.leader_term
-        grant = self._leases.for_beat(cluster, member, epoch) if self.loop.leads else None
-        if grant is None:
-            return Acknowledgement(leader, term)
-        return Acknowledgement(leader, term, grant.epoch, grant.lease_ms)
+        return self._acknowledging()(cluster, member, epoch)
 
     def _put_beat(self, cluster: ClusterName, event: BeatHeard) -> None:
         self._highest_seen.note(cluster, event.beat.obeyed)

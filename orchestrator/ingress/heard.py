@@ -1,7 +1,9 @@
 """Who was heard when, and by which key each member is known: the newest beat of every member.
 
 Kept by every control node for as long as the process lives; other control nodes ask for it (observer.proto).
-It also turns what came over UDP or gRPC into the one event that the core knows.
+It also turns what came over UDP or gRPC into the one event that the core knows. Of a large fleet most beats say the same
+as the one before and are followed by another one before their cluster has its turn: those wait here as they came, and
+are decoded when the turn asks for them (`quiet_of`).
 """
 
 from __future__ import annotations
@@ -10,11 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from common.clock import Clock
-from common.datagram import BeatFrame, Flags, member_id, member_key
+from common.datagram import BeatFrame, Flags, decoded, member_id, member_key, sender
 from common.ids import ClusterName, MemberName
 from common.replay_window import ReplayWindow
 from common.timebase import Instant, elapsed_ms
-from orchestrator.core.events import Beat
+from orchestrator.core.events import Beat, BeatHeard
 
 GENERATIONS_KNOWN = (1,)
 """Of the members' keys. Rotation will make it two for a while."""
@@ -32,9 +34,27 @@ class Known:
     boot_id: int = 0
     sequence: int = 0
     flags: Flags = Flags()
+    words: bytes = b""
+    """Of its newest beat, where that came over UDP (`datagram.words_of`)."""
+    quiet: bytes = b""
+    """The newest beat that said the same as the one before and waits here, when it came, and for how many it stands."""
+    quiet_at: Instant = Instant(0)
+    quiet_count: int = 0
 
-    def heard(self, at: Instant, *, boot_id: int, sequence: int, flags: Flags) -> None:
+    def heard(self, at: Instant, *, boot_id: int, sequence: int, flags: Flags, words: bytes = b"") -> None:
+        """A beat that was decoded. It goes to the engine by itself."""
         self.heard_at, self.boot_id, self.sequence, self.flags = at, boot_id, sequence, flags
+        self.words = words
+
+    def says_the_same(self, boot_id: int, words: bytes) -> bool:
+        return self.words == words and self.boot_id == boot_id
+
+    def heard_again(self, at: Instant, sequence: int, beat: bytes) -> None:
+        """One that says the same. The one that was sent last stays: datagrams come out of order."""
+        self.heard_at = at
+        if sequence > self.sequence or not self.quiet_count:
+            self.sequence, self.quiet, self.quiet_at = sequence, beat, at
+        self.quiet_count += 1
 
 
 class Heard:
@@ -43,7 +63,9 @@ class Heard:
         self._listening_since = clock.now()
         self._by_id: dict[int, Known] = {}
         self._by_name: dict[tuple[ClusterName, MemberName], Known] = {}
+        self._by_cluster: dict[ClusterName, tuple[Known, ...]] = {}
         self._keys: dict[tuple[int, int], bytes] = {}
+        self._senders: dict[bytes, tuple[Known, bytes]] = {}
 
     @property
     def listening_ms(self) -> int:
@@ -52,20 +74,42 @@ class Heard:
     def set_members(self, members: Iterable[tuple[ClusterName, MemberName]]) -> None:
         """All members of all specifications. One that stays keeps what was heard of it."""
         wanted = set(members)
+        changed = wanted != set(self._by_name)
         for name in set(self._by_name) - wanted:
             gone = self._by_name.pop(name)
             self._by_id.pop(gone.id, None)
             for generation in GENERATIONS_KNOWN:
                 self._keys.pop((gone.id, generation), None)
+                self._senders.pop(sender(gone.id, generation), None)
         for cluster, member in wanted - set(self._by_name):
             known = Known(cluster, member, member_id(cluster, member))
             self._by_name[cluster, member] = self._by_id[known.id] = known
             for generation in GENERATIONS_KNOWN:
                 key = member_key(self._secret, cluster, member, generation)
                 self._keys[known.id, generation] = key
+                self._senders[sender(known.id, generation)] = (known, key)
+        if changed:
+            by_cluster: dict[ClusterName, list[Known]] = {}
+            for _, known in sorted(self._by_name.items()):
+                by_cluster.setdefault(known.cluster, []).append(known)
+            self._by_cluster = {cluster: tuple(members) for cluster, members in by_cluster.items()}
 
     def key_of(self, id_of_member: int, generation: int) -> bytes | None:
         return self._keys.get((id_of_member, generation))
+
+    def sender(self, sent_by: bytes) -> tuple[Known, bytes] | None:
+        """The member and its key (`datagram.sender_of`)."""
+        return self._senders.get(sent_by)
+
+    def quiet_of(self, cluster: ClusterName) -> list[BeatHeard]:
+        """The beats of its members that said nothing new and wait here; they wait no longer."""
+        found: list[BeatHeard] = []
+        for known in self._by_cluster.get(cluster, ()):
+            if known.quiet_count:
+                beat = beat_of(decoded(known.quiet), known.member)
+                found.append(BeatHeard(known.quiet_at, beat, known.quiet_count))
+                known.quiet, known.quiet_count = b"", 0
+        return found
 
     def by_id(self, id_of_member: int) -> Known:
         """Of one whose key was found a moment ago."""

@@ -17,15 +17,22 @@ import structlog
 from common.clock import Clock
 from common.datagram import (
     DATAGRAM_BYTES_MAX,
-    AckFrame,
     BadDatagram,
+    BadTag,
     BeatFrame,
     Foreign,
     RelayFrame,
+    decoded,
+    is_sealed_under,
+    numbers_of,
+    obeyed_epoch_of,
     open_frame,
     seal_answer,
+    sender_of,
+    words_of,
 )
 from common.ids import ClusterName, MemberName
+from common.timebase import Instant
 from orchestrator.core.events import BeatHeard
 from orchestrator.ingress.heard import Heard, Known, beat_of
 
@@ -46,18 +53,24 @@ class Acknowledgement(msgspec.Struct, frozen=True, gc=False):
 
 
 Acknowledge = Callable[[ClusterName, MemberName, int], Acknowledgement]
-"""(cluster, member, epoch that the beat obeyed) → what may be answered now, after the beat arrived."""
+"""(cluster, member, epoch that the beat obeyed) → what may be answered to a beat that arrived before this was made."""
 PutBeat = Callable[[ClusterName, BeatHeard], object]
 Counted = Callable[[str], None]
 
 
 class HeartbeatUdp:
     def __init__(
-        self, clock: Clock, heard: Heard, put: PutBeat, acknowledge: Acknowledge, counted: Counted
+        self,
+        clock: Clock,
+        heard: Heard,
+        put: PutBeat,
+        acknowledging: Callable[[], Acknowledge],
+        counted: Counted,
     ) -> None:
-        """`counted` is told `accepted`, `relayed`, or the kind of what was dropped."""
+        """`put` gets what says something new; the rest waits in `heard`. `acknowledging` is asked once for all that
+        had arrived before. `counted` is told `accepted`, `relayed`, or the kind of what was dropped."""
         self._clock, self._heard, self._put = clock, heard, put
-        self._acknowledge, self._counted = acknowledge, counted
+        self._acknowledging, self._counted = acknowledging, counted
         self._socket: socket.socket | None = None
 
     def open(self, address: str, port: int) -> int:
@@ -89,53 +102,65 @@ class HeartbeatUdp:
 
     def _drain(self) -> None:
         assert self._socket is not None
+        arrived: list[tuple[bytes, Any]] = []
         for _ in range(DRAINED_AT_ONCE):
             try:
                 # One byte more than allowed, so that a longer one is seen as such and not cut.
-                data, source = self._socket.recvfrom(DATAGRAM_BYTES_MAX + 1)
+                arrived.append(self._socket.recvfrom(DATAGRAM_BYTES_MAX + 1))
             except (BlockingIOError, InterruptedError):
-                return
+                break
             except OSError as error:  # an ICMP answer to an earlier acknowledgement
                 log.debug("beats.receive_failed", error=str(error))
-                continue
+        # All of them have arrived by now: what may be granted at this moment may be granted to each.
+        at, acknowledge = self._clock.now(), self._acknowledging()
+        for data, source in arrived:
             try:
-                self._receive(data, source)
+                self._receive(data, source, at, acknowledge)
             except BadDatagram as error:
                 self._counted(error.kind)
 
-    def _receive(self, data: bytes, source: Any) -> None:
-        frame = open_frame(data, self._heard.key_of)
-        match frame:
-            case BeatFrame():
-                known = self._heard.by_id(frame.header.member_id)
-                known.window.accept(frame.header)
-                self._hear(known, frame)
-                self._counted("accepted")
-                self._answer(known, frame, data, source)
-            case RelayFrame(inner=inner):
-                relayed = open_frame(inner, self._heard.key_of)
-                if not isinstance(relayed, BeatFrame):
-                    raise Foreign("a relay may hold a beat only")
-                known = self._heard.by_id(relayed.header.member_id)
-                known.window.accept(relayed.header)
-                self._hear(known, relayed)
-                self._counted("relayed")  # serves detection; there are no relayed acknowledgements
-            case AckFrame():
-                raise Foreign("an acknowledgement, here")
+    def _receive(self, data: bytes, source: Any, at: Instant, acknowledge: Acknowledge) -> None:
+        sent_by = sender_of(data)
+        found = None if sent_by is None else self._heard.sender(sent_by)
+        if found is None:
+            self._receive_other(data, at)
+            return
+        known, key = found
+        if not is_sealed_under(key, data):
+            raise BadTag(f"{known.member} of {known.cluster}")
+        boot_id, sequence = numbers_of(data)
+        known.window.accept_numbers(boot_id, sequence)
+        words = words_of(data)
+        if known.says_the_same(boot_id, words):
+            known.heard_again(at, sequence, data)
+        else:
+            self._hear(known, decoded(data), at, words)
+        self._counted("accepted")
+        self._answer(known, key, data, source, acknowledge)
 
-    def _hear(self, known: Known, frame: BeatFrame) -> None:
-        at = self._clock.now()
+    def _receive_other(self, data: bytes, at: Instant) -> None:
+        """A relay, or what will not open."""
+        frame = open_frame(data, self._heard.key_of)
+        if not isinstance(frame, RelayFrame):
+            raise Foreign("an acknowledgement, here")
+        relayed = open_frame(frame.inner, self._heard.key_of)
+        if not isinstance(relayed, BeatFrame):
+            raise Foreign("a relay may hold a beat only")
+        known = self._heard.by_id(relayed.header.member_id)
+        known.window.accept(relayed.header)
+        self._hear(known, relayed, at, b"")
+        self._counted("relayed")  # serves detection; there are no relayed acknowledgements
+
+    def _hear(self, known: Known, frame: BeatFrame, at: Instant, words: bytes) -> None:
         header = frame.header
-        known.heard(at, boot_id=header.boot_id, sequence=header.sequence, flags=frame.flags)
+        known.heard(at, boot_id=header.boot_id, sequence=header.sequence, flags=frame.flags, words=words)
         self._put(known.cluster, BeatHeard(at, beat_of(frame, known.member)))
 
-    def _answer(self, known: Known, frame: BeatFrame, data: bytes, source: Any) -> None:
-        key = self._heard.key_of(frame.header.member_id, frame.header.generation)
-        assert key is not None
+    def _answer(self, known: Known, key: bytes, beat: bytes, source: Any, acknowledge: Acknowledge) -> None:
         assert self._socket is not None
-        words = self._acknowledge(known.cluster, known.member, frame.obeyed.epoch)
+        words = acknowledge(known.cluster, known.member, obeyed_epoch_of(beat))
         answer = seal_answer(
-            key, data, leader=words.leader, term=words.term, epoch=words.epoch, lease_ms=words.lease_ms
+            key, beat, leader=words.leader, term=words.term, epoch=words.epoch, lease_ms=words.lease_ms
         )
         try:
             self._socket.sendto(answer, source)

@@ -24,9 +24,17 @@ Counted = Callable[[str], None]
 
 
 class Inbox:
-    def __init__(self, clock: Clock, *, room: int = ROOM, counted: Counted = lambda _what: None) -> None:
-        """`counted` is told `superseded` or `dropped`, once for each."""
-        self._clock, self._room, self._counted = clock, room, counted
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        room: int = ROOM,
+        counted: Counted = lambda _what: None,
+        quiet: Callable[[ClusterName], list[BeatHeard]] = lambda _cluster: [],
+    ) -> None:
+        """`counted` is told `superseded` or `dropped`, once for each. `quiet` gives what came of a cluster and waits
+        elsewhere, since it says the same as what came before."""
+        self._clock, self._room, self._counted, self._quiet = clock, room, counted, quiet
         self._waiting: dict[ClusterName, dict[Hashable, Event]] = {}
         self._depth = 0
         self._others = 0
@@ -101,11 +109,12 @@ class Inbox:
 
     def take(self, cluster: ClusterName) -> list[Event]:
         """What waits of this one, oldest first."""
+        quiet: list[Event] = [*self._quiet(cluster)]
         waiting = self._waiting.pop(cluster, None)
         if waiting is None:
-            return []
+            return quiet
         self._depth -= len(waiting)
-        return list(waiting.values())
+        return sorted([*waiting.values(), *quiet], key=_came_at) if quiet else list(waiting.values())
 
     def drain(self) -> tuple[list[Item], Tick | None]:
         """All that waits."""
@@ -143,6 +152,10 @@ class Inbox:
         before = self._last.get((cluster, beat.member))
         self._last[cluster, beat.member] = said
         return said != before
+
+
+def _came_at(event: Event) -> Instant:
+    return event.at
 
 
 def _merged(before: BeatHeard, came: BeatHeard) -> BeatHeard:

@@ -43,12 +43,18 @@ class Leases:
     def withdraw_all(self) -> None:
         self._grants.clear()
 
+    @property
+    def is_proved(self) -> bool:
+        """Whether what arrived before this moment may be granted anything."""
+        proof = self._proof()
+        return proof is not None and after_ms(proof.sent_at, self._trusted_ms) >= self._clock.now()
+
+    def standing(self, cluster: ClusterName, member: MemberName, epoch: int) -> Grant | None:
+        """What the newest decision grants to this one, if the election `is_proved`."""
+        grant = self._grants.get(cluster)
+        return None if grant is None or grant.member != member or grant.epoch != epoch else grant
+
     def for_beat(self, cluster: ClusterName, member: MemberName, epoch: int) -> Grant | None:
         """Call it after the beat arrived. None: acknowledge without a grant."""
-        grant = self._grants.get(cluster)
-        if grant is None or (grant.member, grant.epoch) != (member, epoch):
-            return None
-        proof = self._proof()
-        if proof is None or after_ms(proof.sent_at, self._trusted_ms) < self._clock.now():
-            return None
-        return grant
+        grant = self.standing(cluster, member, epoch)
+        return grant if grant is not None and self.is_proved else None

@@ -66,9 +66,10 @@ class HttpServer:
             for each in getattr(server, "servers", ()):
                 each.close()  # cancelled: uvicorn leaves its sockets with the event loop
 
-    async def _scrape(self, _request: Request) -> Response:
+    async def _scrape(self, request: Request) -> Response:
         # In a thread: with thousands of clusters this takes a good part of a second, and beats go on meanwhile.
-        text = await asyncio.to_thread(self._metrics.text)
+        # `?name[]=` as in other exporters: only these.
+        text = await asyncio.to_thread(self._metrics.text, request.query_params.getlist("name[]"))
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     async def _live(self, _request: Request) -> Response:

@@ -29,6 +29,10 @@ class Tally(Collector):
     def inc(self, *labels: str) -> None:
         self._numbers[labels] += 1
 
+    def describe(self) -> Iterator[CounterMetricFamily]:
+        """The registry finds it by name then."""
+        yield CounterMetricFamily(self._name, self._documentation, labels=self._labels)
+
     def collect(self) -> Iterator[CounterMetricFamily]:
         family = CounterMetricFamily(self._name, self._documentation, labels=self._labels)
         for labels, number in list(self._numbers.items()):
@@ -119,5 +123,6 @@ class Metrics:
             registry=registry,
         )
 
-    def text(self) -> bytes:
-        return generate_latest(self.registry)
+    def text(self, names: Sequence[str] = ()) -> bytes:
+        """All of them, or those of these names."""
+        return generate_latest(self.registry.restricted_registry(names) if names else self.registry)

@@ -86,7 +86,7 @@ async def post() -> AsyncIterator[Post]:
         clock,
         known,
         lambda cluster, event: made.heard.append((cluster, event)),
-        acknowledge,
+        lambda: acknowledge,
         lambda how: made.counted.update([how]),
     )
     made.address = ("127.0.0.1", beats.open("127.0.0.1", 0))
