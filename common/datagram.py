@@ -309,7 +309,9 @@ def words_of(beat: bytes) -> bytes:
 def decoded(beat: bytes) -> BeatFrame:
     """A beat whose seal was checked before."""
     _, _, _, _, generation, member, boot_id, sequence, sent_us = _HEADER.unpack_from(beat)
-    return _unpack_beat(Header(member, generation, boot_id, sequence, sent_us), beat[_HEADER.size : -TAG_BYTES])
+    return _unpack_beat(
+        Header(member, generation, boot_id, sequence, sent_us), beat[_HEADER.size : -TAG_BYTES]
+    )
 
 
 def open_frame(data: bytes, key_of: KeyOf) -> Frame:

@@ -107,12 +107,24 @@ class Client:
         if not endpoints:
             raise BadConfig(["etcd endpoints: at least one is needed"])
         self._endpoints = tuple(Endpoint(address, tls) for address in endpoints)
+        self._tls = tls
         self._at = 0
         self._clock = clock
         self._login = login
         self._token: str | None = None
         self._cluster_id = cluster_id
         self.times = times or CallTimes()
+
+    def twin(self) -> Client:
+        """Another one with connections of its own, for another loop: make it, use it and close it there."""
+        return Client(
+            self.addresses,
+            clock=self._clock,
+            tls=self._tls,
+            login=self._login,
+            times=self.times,
+            cluster_id=self._cluster_id,
+        )
 
     async def close(self) -> None:
         for endpoint in self._endpoints:

@@ -24,9 +24,11 @@ from common.codec import decode, encode
 from common.errors import LostLeadership, NotDelivered, OutcomeUnknown, Refused
 from common.timebase import Instant
 from orchestrator.etcd.client import Client
+from orchestrator.etcd.keeping import NOT_OURS, Held, KeepingTimes, Over, is_ours, keep
 from orchestrator.etcd.keyspace import Keyspace
 from orchestrator.etcd.latest import Latest
-from orchestrator.etcd.lease import Lease, LeaseGone
+from orchestrator.etcd.lease import Lease
+from orchestrator.etcd.own_loop import OwnLoop
 from orchestrator.etcd.transaction import KeyValue, created_at, get, key_values, put
 from orchestrator.etcd.watch import Alive, Changes, Relist
 from orchestrator.ports import ClusterIdChanged, Leader, Leadership, Shard, Term
@@ -45,6 +47,10 @@ class ElectionTimes:
     beat_every_ms: int = 500
     prove_every_ms: int = 300
     """Less than a third of V, so that a lost answer does not leave the leader without a proof."""
+    show_every_ms: int = 100
+    hung_after_ms: int = 1_500
+    """How long our loop may not run before the lease is kept no more. Longer: a leader that hangs is replaced later, by
+    as much. Shorter: a busy one is taken for one."""
     retry_every_ms: int = 200
 
 
@@ -75,7 +81,8 @@ class EtcdElection:
         self._times = times or ElectionTimes()
         self._lease: Lease | None = None
         self._term: Term | None = None
-        self._proof_sent_at: Instant | None = None
+        self._held: Held | None = None
+        """The term's own, as its keeper sees it."""
         self._leadership = Latest(Leadership(term=None, leader=None))
         self._vacant = asyncio.Event()
         self._lost = asyncio.Event()
@@ -93,7 +100,8 @@ class EtcdElection:
 
     @property
     def proof_sent_at(self) -> Instant | None:
-        return self._proof_sent_at if self.term is not None else None
+        held, term = self._held, self.term
+        return held.proof_sent_at if held is not None and held.term == term else None
 
     @property
     def current_leader(self) -> Leader | None:
@@ -112,11 +120,12 @@ class EtcdElection:
             raise LostLeadership("no term to prove")
         sent_at = self._clock.now()
         found = await self._client.get(self._key)
-        if not _is_ours(found, term):
-            self._lose(term, "the election key is not ours any more")
-        if self.term != term:
+        if not is_ours(found, term):
+            self._lose(term, NOT_OURS)
+        held = self._held
+        if self.term != term or held is None:
             raise LostLeadership(f"term {term.create_revision} is over")
-        self._proof_sent_at = max(sent_at, self._proof_sent_at or sent_at)
+        held.proved(sent_at)
         return sent_at
 
     async def resign(self) -> None:
@@ -136,10 +145,10 @@ class EtcdElection:
         self._failure = None
         self._running = True
         try:
-            async with asyncio.TaskGroup() as group:
+            async with OwnLoop("election") as beside, asyncio.TaskGroup() as group:
                 tasks = [
                     group.create_task(self._ending_at_another_etcd(self._follow)),
-                    group.create_task(self._ending_at_another_etcd(self._take_part)),
+                    group.create_task(self._ending_at_another_etcd(partial(self._take_part, beside))),
                 ]
                 await self._stop.wait()
                 for task in tasks:
@@ -195,11 +204,11 @@ class EtcdElection:
             self._vacant.set()
         else:
             self._vacant.clear()
-        if term is not None and not _is_ours(found, term):
-            self._lose(term, "the election key is not ours any more")
+        if term is not None and not is_ours(found, term):
+            self._lose(term, NOT_OURS)
         self._leadership.set(Leadership(self._term, None if found is None else _leader(found)))
 
-    async def _take_part(self) -> None:
+    async def _take_part(self, beside: OwnLoop) -> None:
         while True:
             await self._vacant.wait()
             try:
@@ -212,7 +221,7 @@ class EtcdElection:
                 await asyncio.sleep(self._times.retry_every_ms / 1000)
                 continue
             if term is not None:
-                await self._hold(term)
+                await self._hold(term, beside)
             await self._give_back_lease()
 
     async def _campaign(self) -> Term | None:
@@ -243,53 +252,58 @@ class EtcdElection:
         term = Term(create_revision=revision, key=self._key, lease_id=lease.id)
         self._vacant.clear()
         self._lost = asyncio.Event()
-        self._term, self._proof_sent_at = term, sent_at
+        self._term = term
+        self._held = Held(term, lease, proof_sent_at=sent_at, alive_at=self._clock.now())
         log.info("election.won", term=revision, name=self._name)
         leader = Leader(claim.name, claim.address, claim.since_wall_ms, revision)
         self._leadership.set(Leadership(term, leader))
         return term
 
-    async def _hold(self, term: Term) -> None:
+    async def _hold(self, term: Term, beside: OwnLoop) -> None:
         """Lead until the term is over. `_lose` has told everybody by then."""
-        lease = self._lease
-        assert lease is not None
+        held = self._held
+        assert held is not None
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._ending_at_another_etcd(partial(self._keep, term, lease))),
-                group.create_task(self._ending_at_another_etcd(partial(self._renew_proof, term))),
-                group.create_task(self._expire(term, lease)),
+                group.create_task(self._ending_at_another_etcd(partial(self._keep, held, beside))),
+                group.create_task(self._show_that_it_runs(held)),
+                group.create_task(self._expire(held)),
             ]
             await self._lost.wait()
             for task in tasks:
                 task.cancel()
 
-    async def _keep(self, term: Term, lease: Lease) -> None:
-        try:
-            await lease.keep(self._times.beat_every_ms)
-        except LeaseGone:
-            self._lose(term, "etcd does not know the lease any more")
+    async def _keep(self, held: Held, beside: OwnLoop) -> None:
+        """In the thread beside: what goes on here keeps neither beats nor proofs waiting."""
+        times = self._times
+        keeping = KeepingTimes(times.beat_every_ms, times.prove_every_ms, times.hung_after_ms)
 
-    async def _expire(self, term: Term, lease: Lease) -> None:
-        await lease.until_unsafe()
-        self._lose(term, "the lease may have run out")
-
-    async def _renew_proof(self, term: Term) -> None:
-        while self._term == term:
-            await asyncio.sleep(self._times.prove_every_ms / 1000)
+        async def there() -> Over:
+            client = self._client.twin()
             try:
-                await self.prove()
-            except LostLeadership:
-                return
-            except ClusterIdChanged:
-                raise
-            except (NotDelivered, Refused):
-                continue  # the proof grows old, and those who need a young one see that
+                return await keep(held, client, self._clock, keeping)
+            finally:
+                await client.close()
+
+        over = await beside.run(there())
+        if isinstance(over, ClusterIdChanged):
+            raise over
+        self._lose(held.term, over)
+
+    async def _show_that_it_runs(self, held: Held) -> None:
+        while True:
+            held.alive_at = self._clock.now()
+            await asyncio.sleep(self._times.show_every_ms / 1000)
+
+    async def _expire(self, held: Held) -> None:
+        await held.lease.until_unsafe()
+        self._lose(held.term, "the lease may have run out")
 
     def _lose(self, term: Term, reason: str) -> None:
         """Tell everybody at once; nothing is awaited first."""
         if self._term != term:
             return
-        self._term, self._proof_sent_at = None, None
+        self._term, self._held = None, None
         log.warning("election.lost", term=term.create_revision, reason=reason)
         leader = self._leadership.value.leader
         ours = leader is not None and leader.term == term.create_revision
@@ -307,14 +321,6 @@ class EtcdElection:
             raise
         except (NotDelivered, Refused) as error:
             log.warning("election.lease_not_given_back", error=str(error))
-
-
-def _is_ours(found: KeyValue | None, term: Term) -> bool:
-    """By the lease too: an etcd restored from a copy counts up again, and may give a revision twice."""
-    return found is not None and (found.create_revision, found.lease_id) == (
-        term.create_revision,
-        term.lease_id,
-    )
 
 
 def _leader(found: KeyValue) -> Leader:

@@ -8,6 +8,8 @@ live. A margin is taken off for the drift of two clocks and for the time that st
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Never
 
 from common.clock import Clock
 from common.errors import NotDelivered, Refused
@@ -42,18 +44,22 @@ class Lease:
     def is_safe(self) -> bool:
         return self._clock.now() < self._safe_until
 
-    async def keep(self, every_ms: int) -> None:
+    async def keep(
+        self, every_ms: int, client: Client | None = None, runs: Callable[[], bool] = lambda: True
+    ) -> Never:
         """Beat until etcd says that the lease is gone: raise LeaseGone. One failed beat means nothing.
 
-        It does not end when `safe_until` passes: see `until_unsafe`, which waits for no answer.
+        It does not end when `safe_until` passes: see `until_unsafe`, which waits for no answer. `client`: of another
+        loop, where this runs there. While `runs` says no, no beat is sent.
         """
         while True:
             await asyncio.sleep(every_ms / 1000)
-            await self.beat()
+            if runs():
+                await self.beat(client)
 
-    async def beat(self) -> None:
+    async def beat(self, client: Client | None = None) -> None:
         try:
-            granted = await self._client.lease_keep_alive(self.id)
+            granted = await (client or self._client).lease_keep_alive(self.id)
         except ClusterIdChanged:
             raise
         except (NotDelivered, Refused):

@@ -56,6 +56,15 @@ class Known:
             self.sequence, self.quiet, self.quiet_at = sequence, beat, at
         self.quiet_count += 1
 
+    def is_overtaken(self, boot_id: int, sequence: int) -> bool:
+        """It was sent before what waits here, and comes after it."""
+        return self.quiet_count > 0 and self.boot_id == boot_id and sequence < self.sequence
+
+    def replaced(self) -> int:
+        """What waits here does so no longer; for how many beats it stood."""
+        count, self.quiet, self.quiet_count = self.quiet_count, b"", 0
+        return count
+
 
 class Heard:
     def __init__(self, clock: Clock, secret: bytes) -> None:
@@ -107,8 +116,7 @@ class Heard:
         for known in self._by_cluster.get(cluster, ()):
             if known.quiet_count:
                 beat = beat_of(decoded(known.quiet), known.member)
-                found.append(BeatHeard(known.quiet_at, beat, known.quiet_count))
-                known.quiet, known.quiet_count = b"", 0
+                found.append(BeatHeard(known.quiet_at, beat, known.replaced()))
         return found
 
     def by_id(self, id_of_member: int) -> Known:

@@ -131,7 +131,7 @@ class HeartbeatUdp:
         boot_id, sequence = numbers_of(data)
         known.window.accept_numbers(boot_id, sequence)
         words = words_of(data)
-        if known.says_the_same(boot_id, words):
+        if known.says_the_same(boot_id, words) or known.is_overtaken(boot_id, sequence):
             known.heard_again(at, sequence, data)
         else:
             self._hear(known, decoded(data), at, words)
@@ -154,7 +154,7 @@ class HeartbeatUdp:
     def _hear(self, known: Known, frame: BeatFrame, at: Instant, words: bytes) -> None:
         header = frame.header
         known.heard(at, boot_id=header.boot_id, sequence=header.sequence, flags=frame.flags, words=words)
-        self._put(known.cluster, BeatHeard(at, beat_of(frame, known.member)))
+        self._put(known.cluster, BeatHeard(at, beat_of(frame, known.member), known.replaced() + 1))
 
     def _answer(self, known: Known, key: bytes, beat: bytes, source: Any, acknowledge: Acknowledge) -> None:
         assert self._socket is not None

@@ -242,6 +242,43 @@ class TestLosing:
             assert election.proof_sent_at is None
             await until(election, lambda leadership: leadership.term is None)
 
+    async def test_a_leader_that_is_busy_for_longer_than_its_lease_keeps_its_term(
+        self, client: Client, keys: Keyspace, clock: BootClock
+    ) -> None:
+        election = candidate(client, keys, "one")
+        async with taking_part(election):
+            term = await term_of(election)
+            busy_until = clock.now() + 4 * SECOND_US
+            while clock.now() < busy_until:
+                burst_until = clock.now() + SECOND_US // 2
+                while clock.now() < burst_until:
+                    pass  # a turn of the loop takes half a second
+                await asyncio.sleep(0)
+            assert election.term == term
+            assert election.proof_sent_at is not None
+            assert elapsed_ms(since=election.proof_sent_at, now=clock.now()) < 1_000
+            stored = await client.get(term.key)
+            assert stored is not None
+            assert stored.create_revision == term.create_revision
+
+    async def test_a_leader_whose_loop_hangs_loses_its_term(
+        self, client: Client, keys: Keyspace, clock: BootClock
+    ) -> None:
+        election = candidate(client, keys, "one")
+        async with taking_part(election):
+            term = await term_of(election)
+            won_at = election.proof_sent_at
+            while election.proof_sent_at == won_at:
+                await asyncio.sleep(0.01)  # its keeper has begun
+            # etcd looks for dead leases twice a second.
+            hung_for_ms = SHORT.hung_after_ms + SHORT.ttl_s * 1000 + 1_500
+            hung_until = clock.now() + hung_for_ms * 1000
+            while clock.now() < hung_until:
+                pass
+            assert election.term is None
+            stored = await client.get(term.key)
+            assert stored is None or stored.create_revision != term.create_revision
+
     async def test_a_key_removed_by_a_stranger_ends_the_term_and_the_next_one_is_higher(
         self, client: Client, keys: Keyspace
     ) -> None:
