@@ -85,7 +85,7 @@ class App:
         clock = self._clock = BootClock()
         metrics = self._metrics = Metrics()
         self._heard = Heard(clock, config.beat_secret)
-        inbox = self._inbox = Inbox(clock, counted=metrics.inbox_drops.inc, quiet=self._heard.quiet_of)
+        inbox = self._inbox = Inbox(clock, counted=metrics.inbox_drops.inc, quiet=self._heard)
         self._highest_seen = HighestSeen(config.data_directory)
         self._wire_etcd(config)
         self._leadership = Leadership(self._election)

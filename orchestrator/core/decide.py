@@ -73,6 +73,7 @@ def _and_doubt(record: Record, view: ClusterView, now: Instant, profile: Profile
         reasons=(*move.reasons, *doubt.reasons),
         effects=(*move.effects, *more),
         again_after_ms=min(again, default=None),
+        listens_to=None,
     )
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from common.assignment import Assignment
 from common.ids import MemberName
+from common.timebase import Instant
 from orchestrator.core.effects import Effect
 from orchestrator.core.reasons import Because, Ranking
 from orchestrator.core.record import Record
@@ -27,6 +28,13 @@ class Grant(msgspec.Struct, frozen=True, gc=False):
     lease_ms: int
 
 
+class Listened(msgspec.Struct, frozen=True, gc=False):
+    """Whose silence the next look is about, and when it was heard."""
+
+    member: MemberName
+    heard_at: Instant
+
+
 class Decision(msgspec.Struct, frozen=True, gc=False):
     reasons: tuple[Because, ...]
     """Never empty, also when nothing is done."""
@@ -40,3 +48,6 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     grant: Grant | None = None
     again_at_us: int | None = None
     """An Instant: decide again then, if nothing happens before."""
+    listened: Listened | None = None
+    """With `again_at_us`: nothing but this member's silence is due then. As much later as it, and everybody else, was
+    heard meanwhile, saying nothing new, the next look may come."""

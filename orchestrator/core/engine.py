@@ -13,7 +13,7 @@ from common.ids import ClusterName
 from common.timebase import Instant, after_ms
 from orchestrator.core.assign import assignments
 from orchestrator.core.decide import decide, profile_of
-from orchestrator.core.decision import Decision, Grant
+from orchestrator.core.decision import Decision, Grant, Listened
 from orchestrator.core.describe import describe
 from orchestrator.core.effects import AskObservers
 from orchestrator.core.events import Event
@@ -55,6 +55,7 @@ class Engine:
             ranking=move.ranking,
             grant=self._grant(move),
             again_at_us=again_at,
+            listened=self._listened(move),
         )
 
     def status(self, now: Instant) -> ClusterStatus:
@@ -88,6 +89,12 @@ class Engine:
         if move.record is not None and move.record.epoch != record.epoch:
             return None
         return Grant(record.primary, record.epoch, profile_of(self.view).lease_ms)
+
+    def _listened(self, move: Move) -> Listened | None:
+        if move.listens_to is None:
+            return None
+        heard_at = self.view.member(move.listens_to).heard_at
+        return None if heard_at is None else Listened(move.listens_to, heard_at)
 
     def _remember(self, move: Move, now: Instant) -> None:
         """What the next turn must know of this one: asked witnesses, told stories, answered people."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from common.ids import MemberName
 from orchestrator.core.effects import Effect
 from orchestrator.core.reasons import Because, Ranking
 from orchestrator.core.record import Record
@@ -19,6 +20,8 @@ class Move(msgspec.Struct, frozen=True, gc=False):
     """With a record: performed after it was saved."""
     ranking: Ranking | None = None
     again_after_ms: int | None = None
+    listens_to: MemberName | None = None
+    """`again_after_ms` is when the silence of this one is long enough, and nothing else."""
     answered: tuple[str, ...] = ()
     """Operations that were asked for and are answered by this."""
     told: tuple[str, ...] = ()

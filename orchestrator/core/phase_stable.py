@@ -57,7 +57,7 @@ def stable(record: Record, view: ClusterView, spec: ClusterSpec, now: Instant, p
     assert record.primary is not None
     primary = view.member(record.primary)
     left_ms = until_silent_ms(primary, now, profile, expected_every_ms=profile.beat_primary_every_ms)
-    return replace(move, again_after_ms=left_ms)
+    return replace(move, again_after_ms=left_ms, listens_to=None if left_ms is None else record.primary)
 
 
 def _fail_over(record: Record, view: ClusterView, now: Instant, profile: Profile, finding: Finding) -> Move:

@@ -119,6 +119,16 @@ class Heard:
                 found.append(BeatHeard(known.quiet_at, beat, known.replaced()))
         return found
 
+    def all_speak(self, cluster: ClusterName, member: MemberName) -> Instant | None:
+        """When this member said the same as before, where each of its cluster did, since `quiet_of`."""
+        at = None
+        for known in self._by_cluster.get(cluster, ()):
+            if not known.quiet_count:
+                return None
+            if known.member == member:
+                at = known.quiet_at
+        return at
+
     def by_id(self, id_of_member: int) -> Known:
         """Of one whose key was found a moment ago."""
         return self._by_id[id_of_member]

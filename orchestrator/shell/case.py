@@ -18,7 +18,9 @@ from orchestrator.core.spec import ClusterSpec
 
 PAUSE_MS_MIN = 100
 PAUSE_MS_MAX = 1_000
-_CALM = frozenset({Reason.PRIMARY_HEALTHY, Reason.SETTLED, Reason.NO_RECORD})
+_CALM = frozenset({Reason.PRIMARY_HEALTHY, Reason.PRIMARY_LATE, Reason.SETTLED, Reason.NO_RECORD})
+"""One that is late has its alarm. A loop that is behind hears everybody late: if that gave everybody a turn at every
+tick, it would stay behind."""
 _LONG_AGO = Instant(0)
 
 

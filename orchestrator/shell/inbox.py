@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable
+from typing import Protocol
 
 from common.clock import Clock
 from common.ids import ClusterName, MemberName
@@ -23,6 +24,28 @@ Item = tuple[ClusterName, Event]
 Counted = Callable[[str], None]
 
 
+class Quiet(Protocol):
+    """Where beats wait that say the same as the one before (ingress)."""
+
+    def quiet_of(self, cluster: ClusterName) -> list[BeatHeard]:
+        """Those of the cluster; they wait no longer."""
+        ...
+
+    def all_speak(self, cluster: ClusterName, member: MemberName) -> Instant | None:
+        """When the newest of this member came, where one of each member waits."""
+        ...
+
+
+class NoQuiet:
+    """Every beat is put."""
+
+    def quiet_of(self, _cluster: ClusterName) -> list[BeatHeard]:
+        return []
+
+    def all_speak(self, _cluster: ClusterName, _member: MemberName) -> Instant | None:
+        return None
+
+
 class Inbox:
     def __init__(
         self,
@@ -30,11 +53,11 @@ class Inbox:
         *,
         room: int = ROOM,
         counted: Counted = lambda _what: None,
-        quiet: Callable[[ClusterName], list[BeatHeard]] = lambda _cluster: [],
+        quiet: Quiet | None = None,
     ) -> None:
-        """`counted` is told `superseded` or `dropped`, once for each. `quiet` gives what came of a cluster and waits
-        elsewhere, since it says the same as what came before."""
-        self._clock, self._room, self._counted, self._quiet = clock, room, counted, quiet
+        """`counted` is told `superseded` or `dropped`, once for each."""
+        self._clock, self._room, self._counted = clock, room, counted
+        self._quiet: Quiet = quiet or NoQuiet()
         self._waiting: dict[ClusterName, dict[Hashable, Event]] = {}
         self._depth = 0
         self._others = 0
@@ -109,12 +132,17 @@ class Inbox:
 
     def take(self, cluster: ClusterName) -> list[Event]:
         """What waits of this one, oldest first."""
-        quiet: list[Event] = [*self._quiet(cluster)]
+        quiet: list[Event] = [*self._quiet.quiet_of(cluster)]
         waiting = self._waiting.pop(cluster, None)
         if waiting is None:
             return quiet
         self._depth -= len(waiting)
         return sorted([*waiting.values(), *quiet], key=_came_at) if quiet else list(waiting.values())
+
+    def all_is_as_before(self, cluster: ClusterName, member: MemberName) -> Instant | None:
+        """When the newest beat of this member came, where all that waits are beats of every member of the cluster
+        that say nothing new."""
+        return None if cluster in self._waiting else self._quiet.all_speak(cluster, member)
 
     def drain(self) -> tuple[list[Item], Tick | None]:
         """All that waits."""

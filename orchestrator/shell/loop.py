@@ -81,7 +81,7 @@ class Loop:
         self._term: Term | None = None
         self._elected: Term | None = None
         self.cases: dict[ClusterName, Case] = {}
-        self._turns = Turns(self.cases)
+        self._turns = Turns(self.cases, self._moved_on)
         self._missed: set[ClusterName] = set()
         """Clusters that were due while their turn waited for etcd."""
         self._turning = 0
@@ -182,6 +182,19 @@ class Loop:
         if self._audit.decided(case.cluster, decision, took_us=self._clock.now() - now):
             self._announce_change()
         return decision
+
+    def _moved_on(self, case: Case, now: Instant) -> Instant | None:
+        """Where nothing but the primary's silence was due, and everybody spoke: when its silence would be, from there."""
+        decision = case.decision
+        if decision is None or decision.listened is None or decision.again_at_us is None:
+            return None
+        if case.is_turning or case.must_load or not case.is_calm:
+            return None
+        heard_at = self._inbox.all_is_as_before(case.cluster, decision.listened.member)
+        if heard_at is None:
+            return None
+        later = Instant(heard_at + decision.again_at_us - decision.listened.heard_at)
+        return later if later > now else None
 
     # ---- the record ----
 

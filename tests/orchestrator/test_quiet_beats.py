@@ -91,7 +91,7 @@ async def ears() -> AsyncIterator[Ears]:
     clock = HandClock()
     heard = Heard(clock, SECRET)
     heard.set_members((SHOP, MemberName(name)) for name in MEMBERS)
-    inbox = Inbox(clock, quiet=heard.quiet_of)
+    inbox = Inbox(clock, quiet=heard)
     made = Ears(clock, heard, inbox, Inbox(clock), socket.socket(type=socket.SOCK_DGRAM))
 
     def count(_how: str) -> None:
@@ -238,7 +238,7 @@ def rhythm(dice: random.Random, lost_share: float, look_every_ms: int, minutes: 
     clock = HandClock()
     heard, view = Heard(clock, SECRET), ClusterView()
     heard.set_members([(SHOP, A)])
-    known, inbox = heard.find(SHOP, A), Inbox(clock, quiet=heard.quiet_of)
+    known, inbox = heard.find(SHOP, A), Inbox(clock, quiet=heard)
     assert known is not None
     silences, looked_at, silent = 0, clock.now(), False
     for sequence in range(1, minutes * 60 * 1000 // EVERY_MS):

@@ -10,11 +10,15 @@ from common.timebase import Instant
 from orchestrator.core.engine import Engine
 from orchestrator.core.events import SpecLoaded
 from orchestrator.shell.case import Case
-from orchestrator.shell.turns import CALM_AT_A_TICK, Turns
+from orchestrator.shell.turns import CALM_AT_A_TICK, CALM_EVERY_MS, TICK_MS, Turns
 from tests.orchestrator.control_node import spec_of
 from tests.orchestrator.fakes import CALM, SHOP, TERM, deciding, record, shell
 
 NOW = Instant(5_000_000)
+
+
+def at_tick(number: int) -> Instant:
+    return Instant(NOW + number * TICK_MS * 1000)
 
 
 def calm_cases(count: int) -> tuple[dict[ClusterName, Case], Turns]:
@@ -32,9 +36,17 @@ def test_few_calm_clusters_all_have_a_turn_at_each_tick() -> None:
 
 
 def test_of_many_calm_clusters_each_has_its_turn_within_a_round_of_ticks() -> None:
-    cases, turns = calm_cases(3 * CALM_AT_A_TICK)
-    seen = [case.cluster for _ in range(3) for case in turns.due(NOW, (), is_tick=True)]
-    assert len(seen) == len(set(seen)) == len(cases)
+    for count, ticks in ((3 * CALM_AT_A_TICK, 3), (32 * CALM_AT_A_TICK, CALM_EVERY_MS // TICK_MS)):
+        cases, turns = calm_cases(count)
+        seen = [case.cluster for tick in range(ticks) for case in turns.due(at_tick(tick), (), is_tick=True)]
+        assert len(seen) == len(set(seen)) == len(cases)
+
+
+def test_ticks_that_come_more_often_do_not_hurry_the_calm_ones() -> None:
+    _, turns = calm_cases(32 * CALM_AT_A_TICK)
+    turns.due(NOW, (), is_tick=True)
+    seen = [turns.due(Instant(NOW + 50_000 * tick), (), is_tick=True) for tick in range(1, 6)]
+    assert sum(map(len, seen)) == 2 * CALM_AT_A_TICK
 
 
 def test_one_that_is_not_calm_has_a_turn_at_every_tick() -> None:
