@@ -52,11 +52,6 @@ _BEAT, _ACK, _RELAY = 1, 2, 3
 _HEADER = struct.Struct(">3sBBBHQQQQ")
 _BEAT_BODY = struct.Struct(">QQQQIIQQQIIII")
 _ACK_BODY = struct.Struct(">QQIB")
-_SENDER, _SENDER_AT = struct.Struct(">HQ"), 6
-_NUMBERS, _NUMBERS_AT = struct.Struct(">QQ"), 16
-_WORDS_BYTES: Final = struct.calcsize(">QQQQII")
-_BEAT_BYTES: Final = _HEADER.size + _BEAT_BODY.size + TAG_BYTES
-_BEAT_HEAD: Final = MAGIC + bytes([VERSION, _BEAT])
 _KIND_AT: Final = 4
 _ACK_KIND: Final = bytes([_ACK])
 _UNKNOWN: Final = 0xFFFFFFFF
@@ -274,36 +269,9 @@ def seal_answer(key: bytes, beat: bytes, *, leader: str, term: int, epoch: int, 
     return data + _tag(key, data)
 
 
-def sender_of(data: bytes) -> bytes | None:
-    """Key generation and member id, as they lie in a datagram that may be a beat; None: it is none."""
-    if len(data) != _BEAT_BYTES or not data.startswith(_BEAT_HEAD):
-        return None
-    return data[_SENDER_AT : _SENDER_AT + _SENDER.size]
-
-
-def sender(member: int, generation: int) -> bytes:
-    """What `sender_of` finds in this member's beats."""
-    return _SENDER.pack(generation, member)
-
-
 def is_sealed_under(key: bytes, data: bytes) -> bool:
     """Whether the tag of a datagram is that of its content under the key."""
     return hmac.compare_digest(_tag(key, data[:-TAG_BYTES]), data[-TAG_BYTES:])
-
-
-def numbers_of(beat: bytes) -> tuple[int, int]:
-    """Boot id and sequence of a beat whose seal was checked."""
-    boot_id, sequence = _NUMBERS.unpack_from(beat, _NUMBERS_AT)
-    return boot_id, sequence
-
-
-def obeyed_epoch_of(beat: bytes) -> int:
-    return int.from_bytes(beat[_HEADER.size : _HEADER.size + 8], "big")
-
-
-def words_of(beat: bytes) -> bytes:
-    """What a beat says besides numbers that always move: all up to the positions in the log. Equal words, equal news."""
-    return beat[_HEADER.size : _HEADER.size + _WORDS_BYTES]
 
 
 def decoded(beat: bytes) -> BeatFrame:

@@ -1,4 +1,5 @@
-"""`python -m deploy.bench.document [--check]`: docs/performance.md, from the evidence of `make bench`.
+"""`python -m deploy.bench.document [--check]`: docs/performance.md, from the evidence of `make bench` and of
+`make bench-scale`.
 
 Pure, but for the files. No figure in that document is typed by hand. It shows the newest run of each circumstances
 (members, data, PostgreSQL, …); an older one is left out once a newer one has all of its faults.
@@ -16,6 +17,7 @@ from typing import Any
 from deploy.bench.circumstances import circumstances_of
 from deploy.bench.kinds import CANT_WRITE_AT_MOST_MS, HOST_LOST_AT_MOST_MS, RATIO_AT_MOST
 from deploy.bench.page_of_run import section
+from deploy.scale.chapter import SUFFIX, chapter
 
 ROOT = Path(__file__).resolve().parents[2]
 EVIDENCE = ROOT / "docs" / "evidence"
@@ -41,9 +43,12 @@ A shared machine: compare the ratios, not the milliseconds.
 """
 
 
-def text(evidence: Mapping[str, Mapping[str, Any]]) -> str:
-    """`evidence`: what each file holds, by its name."""
-    return "\n".join([_HEAD, *(section(name, evidence[name]) for name in shown(evidence))])
+def text(
+    evidence: Mapping[str, Mapping[str, Any]], scale: Sequence[tuple[str, Mapping[str, Any]]] = ()
+) -> str:
+    """`evidence`: what each file holds, by its name; `scale`: that of many members, oldest first."""
+    sections = [section(name, evidence[name]) for name in shown(evidence)]
+    return "\n".join([_HEAD, *sections, *chapter(scale)])
 
 
 def shown(evidence: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -67,6 +72,12 @@ def read(folder: Path = EVIDENCE) -> dict[str, Mapping[str, Any]]:
     return {path.name: json.loads(path.read_text()) for path in sorted(folder.glob("*-bench.json"))}
 
 
+def read_scale(folder: Path = EVIDENCE) -> list[tuple[str, Mapping[str, Any]]]:
+    """Oldest first."""
+    found = [(path.name, json.loads(path.read_text())) for path in folder.glob(f"*{SUFFIX}")]
+    return sorted(found, key=lambda one: (str(one[1]["setting"]["began"]), one[0]))
+
+
 def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.bench.document", description=__doc__)
     parser.add_argument("--check", action="store_true", help="only compare")
@@ -77,7 +88,7 @@ def main(words: Sequence[str]) -> int:
             f"there is no evidence in {EVIDENCE}: make bench ARGS='--json docs/evidence/<date>-<commit>-bench.json'"
         )
         return 1
-    wanted = text(evidence)
+    wanted = text(evidence, read_scale())
     if chosen.check:
         return 0 if DOCUMENT.exists() and DOCUMENT.read_text() == wanted else 1
     DOCUMENT.write_text(wanted)

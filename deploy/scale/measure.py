@@ -7,6 +7,7 @@ the others have no stream, so what a stream costs is measured apart (`streams` i
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from common.profile import PROFILES
 from deploy.scale.crowd import POSTGRES_PORT, PROFILE, Group, crowd
 from deploy.scale.doors import Doors
 from deploy.scale.player import Company, Player, company_of
-from deploy.scale.stage import Stage, StageFailed
+from deploy.scale.stage import Stage, StageFailed, busy_s
 
 READY_WITHIN_S: Final = 240.0
 REPLACED_WITHIN_S: Final = 60.0
@@ -52,6 +53,12 @@ class Found:
     members: int
     clusters: int
     streams: int
+    load_average: float = 0.0
+    """Before it began."""
+    others_cpu_percent: float = 0.0
+    """What ran beside it while the cost was measured: of all cores together, one core is 100."""
+    seconds: float = 0.0
+    """Of the measurement of cost."""
     ready_s: float = 0.0
     cpu_percent: float = 0.0
     """Of one core, over the measured time."""
@@ -80,7 +87,7 @@ class Measurement:
         asked, stage = self._asked, self._stage
         groups = crowd(asked.members)
         played = groups[: min(len(groups), asked.singles + asked.lost_at_once)]
-        found = Found(len(groups) * 3, len(groups), len(played) * 3)
+        found = Found(len(groups) * 3, len(groups), len(played) * 3, load_average=os.getloadavg()[0])
         await stage.start_etcd()
         revisions = await stage.store(groups)
         server = await self._doors.serve(POSTGRES_PORT)
@@ -158,10 +165,15 @@ class Measurement:
         await stage.flock_counts()
         drops = stage.udp_drops()
         names = ("control", "flock", "etcd")
-        began, before = time.monotonic(), {name: stage.usage(name) for name in names}
+        began, all_before = time.monotonic(), busy_s()
+        before = {name: stage.usage(name) for name in names}
+        own = time.process_time()
         await asyncio.sleep(self._asked.seconds)
         took_s, after = time.monotonic() - began, {name: stage.usage(name) for name in names}
         share = {name: 100 * (after[name].cpu_s - before[name].cpu_s) / took_s for name in names}
+        ours = sum(share.values()) + 100 * (time.process_time() - own) / took_s
+        found.others_cpu_percent = max(0.0, 100 * (busy_s() - all_before) / took_s - ours)
+        found.seconds = took_s
         found.cpu_percent = share["control"]
         found.flock_cpu_percent, found.etcd_cpu_percent = share["flock"], share["etcd"]
         found.rss_mib = after["control"].rss_mib
@@ -173,7 +185,8 @@ class Measurement:
         found.beats = {name: after_metrics[name] - before_metrics.get(name, 0.0) for name in after_metrics}
         self._console.print(
             f"  {found.cpu_percent:.0f} % of a core, {found.rss_mib:.0f} MiB, round trip of a beat "
-            f"{found.flock['round_trip_ms']} ms, {found.beats}, the kernel dropped {found.udp_drops}"
+            f"{found.flock['round_trip_ms']} ms, {found.beats}, the kernel dropped {found.udp_drops}; beside it "
+            f"{found.others_cpu_percent:.0f} % of a core"
         )
 
     # ---- how soon it acts ----

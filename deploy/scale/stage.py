@@ -243,6 +243,14 @@ def usage_of(pid: int) -> Usage:
     return Usage(ticks / os.sysconf("SC_CLK_TCK"), pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20))
 
 
+def busy_s() -> float:
+    """CPU of everything on this machine since its start."""
+    user, nice, system, _idle, _waiting, irq, softirq, steal, *_ = (
+        int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    )
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
 def _environment(code: Path) -> Mapping[str, str]:
     return {**os.environ, "PYTHONPATH": str(code), "GRPC_ENABLE_FORK_SUPPORT": "0"}
 

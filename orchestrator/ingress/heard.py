@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from common.beat_bytes import sender
 from common.clock import Clock
-from common.datagram import BeatFrame, Flags, decoded, member_id, member_key, sender
+from common.datagram import BeatFrame, Flags, decoded, member_id, member_key
 from common.ids import ClusterName, MemberName
 from common.replay_window import ReplayWindow
 from common.timebase import Instant, elapsed_ms
@@ -35,7 +36,7 @@ class Known:
     sequence: int = 0
     flags: Flags = Flags()
     words: bytes = b""
-    """Of its newest beat, where that came over UDP (`datagram.words_of`)."""
+    """Of its newest beat, where that came over UDP (`beat_bytes.words_of`)."""
     quiet: bytes = b""
     """The newest beat that said the same as the one before and waits here, when it came, and for how many it stands."""
     quiet_at: Instant = Instant(0)
@@ -107,7 +108,7 @@ class Heard:
         return self._keys.get((id_of_member, generation))
 
     def sender(self, sent_by: bytes) -> tuple[Known, bytes] | None:
-        """The member and its key (`datagram.sender_of`)."""
+        """The member and its key (`beat_bytes.sender_of`)."""
         return self._senders.get(sent_by)
 
     def quiet_of(self, cluster: ClusterName) -> list[BeatHeard]:

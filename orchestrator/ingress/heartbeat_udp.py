@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from common.beat_bytes import numbers_of, obeyed_epoch_of, sender_of, words_of
 from common.clock import Clock
 from common.datagram import (
     DATAGRAM_BYTES_MAX,
@@ -24,12 +25,8 @@ from common.datagram import (
     RelayFrame,
     decoded,
     is_sealed_under,
-    numbers_of,
-    obeyed_epoch_of,
     open_frame,
     seal_answer,
-    sender_of,
-    words_of,
 )
 from common.ids import ClusterName, MemberName
 from common.timebase import Instant

@@ -35,7 +35,8 @@ def test_the_page_of_figures_is_what_its_evidence_says() -> None:
     found = document.read()
     if not found:
         pytest.fail("docs/evidence has no *-bench.json: make bench ARGS='--json docs/evidence/…-bench.json'")
-    assert document.DOCUMENT.read_text() == document.text(found), "run: python -m deploy.bench.document"
+    wanted = document.text(found, document.read_scale())
+    assert document.DOCUMENT.read_text() == wanted, "run: python -m deploy.bench.document"
 
 
 def test_the_newest_run_of_each_circumstances_is_shown_and_plain_ones_first() -> None:
