@@ -64,8 +64,8 @@ class EtcdSpecStore:
         while True:
             try:
                 specs, revision = await self._list(told or {})
-                if specs != told:
-                    told = dict(specs)
+                changed, told = specs != told, specs
+                if changed:
                     yield MappingProxyType(specs)
                 listed_at = self._clock.now()
                 async with aclosing(
@@ -74,9 +74,10 @@ class EtcdSpecStore:
                     async for event in events:
                         match event:
                             case Changes(changes):
+                                # Of all that is written below a cluster's prefix specifications are the least.
                                 specs = self._folded(specs, changes)
-                                if specs != told:
-                                    told = dict(specs)
+                                if specs is not told and specs != told:
+                                    told = specs
                                     yield MappingProxyType(specs)
                             case Alive():
                                 if elapsed_ms(since=listed_at, now=self._clock.now()) > self._relist_every_ms:
@@ -91,12 +92,17 @@ class EtcdSpecStore:
                 log.warning("specs.feed_interrupted", error=str(error))
             await asyncio.sleep(_RETRY_EVERY_MS / 1000)
 
-    def _folded(self, specs: Mapping[str, StoredSpec], changes: tuple[Change, ...]) -> dict[str, StoredSpec]:
+    def _folded(self, specs: dict[str, StoredSpec], changes: tuple[Change, ...]) -> dict[str, StoredSpec]:
+        """The same where none of the changes is one of a specification."""
+        of_specs = [
+            (cluster, change)
+            for change in changes
+            if (cluster := self._keys.cluster_of_spec(change.key)) is not None
+        ]
+        if not of_specs:
+            return specs
         folded = dict(specs)
-        for change in changes:
-            cluster = self._keys.cluster_of_spec(change.key)
-            if cluster is None:
-                continue
+        for cluster, change in of_specs:
             if change.now is None:
                 folded.pop(cluster, None)
             else:

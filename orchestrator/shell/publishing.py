@@ -39,6 +39,7 @@ class Publishing:
         self._services = {normal_name(zone): tuple(these) for zone, these in services.items()}
         self._clock = clock
         self._places = asyncio.Semaphore(AT_ONCE)
+        self._logged: dict[str, tuple[object, ...]] = {}
 
     async def publish(self, wanted: WantedNames, say: Say) -> None:
         """Until confirmed or superseded, or cancelled by a newer request."""
@@ -47,11 +48,19 @@ class Publishing:
             async with self._places:
                 answer = await self._attempt(wanted, lambda published: say(self._answer(wanted, published)))
             say(answer)
-            log.info("names.answered", cluster=wanted.cluster, outcome=answer.outcome.value, text=answer.text)
+            self._log(wanted, answer)
             if answer.outcome in (NameOutcome.CONFIRMED, NameOutcome.SUPERSEDED):
                 return
             await asyncio.sleep(pause_ms / 1000)
             pause_ms = min(PAUSE_MS_MAX, 2 * pause_ms)
+
+    def _log(self, wanted: WantedNames, answer: NamesAnswered) -> None:
+        """What was found before, for the same names, is no news: every cluster's names are looked at again and again."""
+        words = (wanted.epoch, wanted.primary, wanted.replicas, answer.outcome, answer.text)
+        if self._logged.get(wanted.cluster) == words:
+            return
+        self._logged[wanted.cluster] = words
+        log.info("names.answered", cluster=wanted.cluster, outcome=answer.outcome.value, text=answer.text)
 
     async def _attempt(
         self, wanted: WantedNames, published_so_far: Callable[[Published], None]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from common.errors import NotDelivered
 from orchestrator.core.events import NameOutcome, NamesAnswered
@@ -95,3 +96,12 @@ async def test_a_zone_that_nobody_publishes_is_said() -> None:
             await asyncio.sleep(0.001)
     task.cancel()
     assert "db.example" in said.answers[0].text
+
+
+async def test_names_that_are_found_as_before_are_logged_once() -> None:
+    publishing = Publishing({"db.example.": [Server()]}, HandClock())
+    moved = replace(WANTED, epoch=8, primary=("127.0.9.2",))
+    with capture_logs() as logged:
+        for wanted in (WANTED, WANTED, replace(WANTED, revision=41), moved, moved):
+            await publishing.publish(wanted, lambda _answer: None)
+    assert [entry["event"] for entry in logged] == ["names.answered"] * 2
