@@ -32,7 +32,7 @@ from orchestrator.ports import Conflict, StoredRecord, Term
 from orchestrator.shell.dispatch import Dispatch
 from orchestrator.shell.failpoints import Failpoints
 from orchestrator.shell.highest_seen import HighestSeen
-from orchestrator.shell.inbox import Inbox
+from orchestrator.shell.inbox import Inbox, Quiet
 from orchestrator.shell.leases import Leases, Proof
 from orchestrator.shell.loop import Loop
 from orchestrator.telemetry.audit import Audit
@@ -207,10 +207,12 @@ class Shell:
 
 
 @asynccontextmanager
-async def shell(folder: Path, *, failpoints: Failpoints | None = None) -> AsyncIterator[Shell]:
+async def shell(
+    folder: Path, *, failpoints: Failpoints | None = None, quiet: Quiet | None = None
+) -> AsyncIterator[Shell]:
     """One cluster is known, nobody leads."""
     clock, diary, metrics = HandClock(), list[str](), Metrics()
-    records, world, inbox = MemoryRecords(diary), World(diary), Inbox(clock)
+    records, world, inbox = MemoryRecords(diary), World(diary), Inbox(clock, quiet=quiet)
     proof: Callable[[], Proof | None] = lambda: Proof(TERM.create_revision, clock.now())  # noqa: E731
     leases, stood_down = Leases(clock, proof), list[str]()
     engine = ScriptedEngine(SHOP, diary)

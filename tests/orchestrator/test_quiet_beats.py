@@ -17,7 +17,7 @@ from common.datagram import BeatFrame, open_frame
 from common.facts import Facts
 from common.ids import ClusterName, MemberName
 from common.profile import PATIENT
-from common.timebase import Instant
+from common.timebase import Instant, before_ms
 from orchestrator.core.events import BeatHeard, Event, FactsHeard
 from orchestrator.core.liveness import Liveness, classify, threshold_ms
 from orchestrator.core.observe import observe
@@ -179,6 +179,20 @@ async def test_a_beat_that_came_over_the_stream_makes_the_next_datagram_news_aga
         one.turn()
         await one.come(said(3))
         assert one.inbox.is_awake
+
+
+async def test_all_speak_only_where_a_beat_of_every_member_waits() -> None:
+    async with ears() as one:
+        await one.come(said(1), said(1, "b"))
+        one.turn()
+        assert one.inbox.all_is_as_before(SHOP, A) is None
+        await one.come(said(2))
+        assert one.inbox.all_is_as_before(SHOP, A) is None
+        one.clock.forward_ms(5)
+        await one.come(said(2, "b"))
+        assert one.inbox.all_is_as_before(SHOP, A) == before_ms(one.clock.now(), 5)
+        await one.come(said(3, "b", alive=False))
+        assert one.inbox.all_is_as_before(SHOP, A) is None
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from pathlib import Path
 
-from common.ids import ClusterName
-from common.timebase import Instant
+import pytest
+from msgspec import structs
+
+from common.ids import ClusterName, MemberName
+from common.timebase import Instant, after_ms
+from orchestrator.core.decision import Listened
 from orchestrator.core.engine import Engine
-from orchestrator.core.events import SpecLoaded
+from orchestrator.core.events import BeatHeard, SpecLoaded
 from orchestrator.shell.case import Case
 from orchestrator.shell.turns import CALM_AT_A_TICK, CALM_EVERY_MS, TICK_MS, Turns
+from tests.orchestrator.beats import beat
 from tests.orchestrator.control_node import spec_of
-from tests.orchestrator.fakes import CALM, SHOP, TERM, deciding, record, shell
+from tests.orchestrator.fakes import CALM, SHOP, TERM, A, deciding, record, shell
 
 NOW = Instant(5_000_000)
 
@@ -68,6 +74,64 @@ def test_a_cluster_is_due_at_its_own_time_without_any_tick() -> None:
     assert turns.due(NOW, (), is_tick=False) == []
     assert turns.due(case.again_at, (), is_tick=False) == [case]
     assert turns.next_at() is None or turns.due(case.again_at, (), is_tick=False) == []
+
+
+@dataclass
+class Spoken:
+    """When the primary said the same as before, where everybody did."""
+
+    at: Instant | None = None
+
+    def quiet_of(self, _cluster: ClusterName) -> list[BeatHeard]:
+        return []
+
+    def all_speak(self, _cluster: ClusterName, _member: MemberName) -> Instant | None:
+        return self.at
+
+
+async def test_where_everybody_spoke_the_time_of_a_calm_cluster_moves_on_without_a_turn(
+    tmp_path: Path,
+) -> None:
+    spoken = Spoken()
+    async with shell(tmp_path, quiet=spoken) as one:
+        await one.lead()
+        heard_at = one.clock.now()
+        listening = structs.replace(
+            CALM, listened=Listened(A, heard_at), again_at_us=after_ms(heard_at, 2_000)
+        )
+        await one.turn(listening)
+        decided = one.diary.count("decided")
+        one.clock.forward_ms(2_000)
+        spoken.at = after_ms(heard_at, 1_900)
+        await one.loop.run_turn()
+        assert one.diary.count("decided") == decided
+        assert one.loop.cases[SHOP].again_at == after_ms(heard_at, 3_900)
+        one.clock.forward_ms(1_899)
+        spoken.at = None
+        await one.loop.run_turn()
+        assert one.diary.count("decided") == decided
+        one.clock.forward_ms(1)
+        await one.loop.run_turn()
+        assert one.diary.count("decided") == decided + 1
+
+
+@pytest.mark.parametrize("other", ["no_silence_is_due", "what_was_heard_is_too_old", "something_waits"])
+async def test_a_cluster_decides_at_its_own_time_all_the_same_where(tmp_path: Path, other: str) -> None:
+    spoken = Spoken()
+    async with shell(tmp_path, quiet=spoken) as one:
+        await one.lead()
+        heard_at = one.clock.now()
+        listened = None if other == "no_silence_is_due" else Listened(A, heard_at)
+        listening = structs.replace(CALM, listened=listened, again_at_us=after_ms(heard_at, 2_000))
+        await one.turn(listening)
+        decided = one.diary.count("decided")
+        one.clock.forward_ms(2_000)
+        spoken.at = heard_at if other == "what_was_heard_is_too_old" else after_ms(heard_at, 1_900)
+        if other == "something_waits":
+            one.inbox.put(SHOP, BeatHeard(one.clock.now(), beat(sequence=1)))
+            one.inbox.calls()
+        await one.loop.run_turn()
+        assert one.diary.count("decided") == decided + 1
 
 
 async def test_a_cluster_that_waits_for_etcd_keeps_no_other_from_deciding(tmp_path: Path) -> None:
