@@ -15,7 +15,7 @@ import structlog
 from common.clock import Clock
 from common.errors import NotDelivered, Refused
 from common.timebase import elapsed_ms
-from orchestrator.etcd.client import Client
+from orchestrator.etcd.client import GETS_AT_ONCE, Client
 from orchestrator.etcd.keyspace import Keyspace
 from orchestrator.etcd.swap import swap
 from orchestrator.etcd.transaction import prefix_end
@@ -138,13 +138,19 @@ class EtcdSpecStore:
                 found[last] = 0  # whether it has one is not known yet
             start = prefix.encode() + directory + b"0"  # the first key after everything below `directory/`
         specs: dict[str, StoredSpec] = {}
+        unknown: list[str] = []
         for cluster, mod_revision in found.items():
             before = known.get(cluster)
             if before is not None and before.mod_revision == mod_revision:
                 specs[cluster] = before
-                continue
-            key = f"{prefix}{cluster}/spec".encode()
-            answer = await self._client.range(pb.RangeRequest(key=key, revision=revision))
-            for kv in answer.kvs:
-                specs[cluster] = StoredSpec(cluster, kv.value, kv.mod_revision)
+            else:
+                unknown.append(cluster)
+        for first in range(0, len(unknown), GETS_AT_ONCE):
+            some = unknown[first : first + GETS_AT_ONCE]
+            bodies = await self._client.get_many(
+                [f"{prefix}{cluster}/spec" for cluster in some], revision=revision
+            )
+            for cluster, body in zip(some, bodies, strict=True):
+                if body is not None:
+                    specs[cluster] = StoredSpec(cluster, body.value, body.mod_revision)
         return specs, revision

@@ -46,9 +46,9 @@ from orchestrator.telemetry.metrics import Metrics
 log = structlog.get_logger()
 
 AGAIN_MS_MIN = 1
-LOADS_AT_ONCE = 8
-"""At the beginning of a term every record is read; more at once would only wait in line at etcd, each until its own
-deadline."""
+LOADS_AT_ONCE = 64
+"""At the beginning of a term every record is read, so many with one request; more at once would only wait in line, each
+until its own deadline."""
 YIELDS_EVERY_US = 2_000
 """Then beats and streams have their turn, however many clusters decide."""
 SAVES_IN_A_ROW_MAX = 16
