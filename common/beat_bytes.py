@@ -17,6 +17,7 @@ _SENDER, _SENDER_AT = struct.Struct(">HQ"), 6
 _NUMBERS, _NUMBERS_AT = struct.Struct(">QQ"), 16
 _BODY_AT: Final = 40
 _WORDS_END: Final = 80
+_FREE_MIB_AT: Final = 116
 
 
 def sender_of(data: bytes) -> bytes | None:
@@ -44,3 +45,8 @@ def obeyed_epoch_of(beat: bytes) -> int:
 def words_of(beat: bytes) -> bytes:
     """What it says besides numbers that always move: all up to the positions in the log. Equal words, equal news."""
     return beat[_BODY_AT:_WORDS_END]
+
+
+def free_mib_of(beat: bytes) -> int:
+    """A very large number where it does not say."""
+    return int.from_bytes(beat[_FREE_MIB_AT : _FREE_MIB_AT + 4], "big")

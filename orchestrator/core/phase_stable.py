@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from common.facts import PostgresState
+from common.facts import PostgresState, WriteState
 from common.ids import application_name
 from common.profile import Profile
 from common.timebase import Instant, elapsed_ms
@@ -34,7 +34,7 @@ from orchestrator.core.rule_change import (
 from orchestrator.core.spec import ClusterSpec
 from orchestrator.core.stuck import goes_on, no_failover
 from orchestrator.core.suspected import suspected
-from orchestrator.core.view import ClusterView
+from orchestrator.core.view import ClusterView, MemberView
 from orchestrator.core.wanted import primary_answers
 
 _ASK_AGAIN_MS = 500
@@ -57,7 +57,17 @@ def stable(record: Record, view: ClusterView, spec: ClusterSpec, now: Instant, p
     assert record.primary is not None
     primary = view.member(record.primary)
     left_ms = until_silent_ms(primary, now, profile, expected_every_ms=profile.beat_primary_every_ms)
-    return replace(move, again_after_ms=left_ms, listens_to=None if left_ms is None else record.primary)
+    listens_to = record.primary if left_ms is not None and _only_silence_is_due(primary, finding) else None
+    return replace(move, again_after_ms=left_ms, listens_to=listens_to)
+
+
+def _only_silence_is_due(primary: MemberView, finding: Finding) -> bool:
+    """A primary that writes. For one that does not, its stall or its waiting grows with time, by the same words."""
+    writes = primary.facts is not None and primary.facts.write_state in (
+        WriteState.ACKNOWLEDGED,
+        WriteState.NONE,
+    )
+    return writes and primary.stalled_since is None and finding.diagnosis is Diagnosis.HEALTHY
 
 
 def _fail_over(record: Record, view: ClusterView, now: Instant, profile: Profile, finding: Finding) -> Move:

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from common.beat_bytes import sender
+from common.beat_bytes import free_mib_of, sender
 from common.clock import Clock
 from common.datagram import BeatFrame, Flags, decoded, member_id, member_key
 from common.ids import ClusterName, MemberName
 from common.replay_window import ReplayWindow
 from common.timebase import Instant, elapsed_ms
+from orchestrator.core.diagnose import FULL_MIB
 from orchestrator.core.events import Beat, BeatHeard
 
 GENERATIONS_KNOWN = (1,)
@@ -121,10 +122,11 @@ class Heard:
         return found
 
     def all_speak(self, cluster: ClusterName, member: MemberName) -> Instant | None:
-        """When this member said the same as before, where each of its cluster did, since `quiet_of`."""
+        """When this member said the same as before, where each of its cluster did, since `quiet_of`. A full disk is seen in
+        numbers that move with every beat: who runs out of room is none of those."""
         at = None
         for known in self._by_cluster.get(cluster, ()):
-            if not known.quiet_count:
+            if not known.quiet_count or free_mib_of(known.quiet) < FULL_MIB:
                 return None
             if known.member == member:
                 at = known.quiet_at

@@ -188,7 +188,7 @@ class Loop:
         decision = case.decision
         if decision is None or decision.listened is None or decision.again_at_us is None:
             return None
-        if case.is_turning or case.must_load or not case.is_calm:
+        if case.is_turning or case.must_load or case.failures or decision.record or not case.is_calm:
             return None
         heard_at = self._inbox.all_is_as_before(case.cluster, decision.listened.member)
         if heard_at is None:

@@ -8,7 +8,15 @@ import pytest
 from msgspec.structs import replace
 
 from common.assignment import Version
-from common.beat_bytes import BEAT_BYTES, numbers_of, obeyed_epoch_of, sender, sender_of, words_of
+from common.beat_bytes import (
+    BEAT_BYTES,
+    free_mib_of,
+    numbers_of,
+    obeyed_epoch_of,
+    sender,
+    sender_of,
+    words_of,
+)
 from common.datagram import AckFrame, BeatFrame, Flags, RelayFrame, decoded, is_sealed_under, member_id, seal
 from common.facts import PostgresState, WriteState
 from common.ids import IncarnationId
@@ -24,6 +32,8 @@ def test_sender_numbers_and_epoch_are_those_of_the_frame() -> None:
     assert len(data) == BEAT_BYTES
     assert sender_of(data) == sender(member_id("shop", "a"), 1)
     assert (numbers_of(data), obeyed_epoch_of(data)) == ((5, 9), 7)
+    assert free_mib_of(data) == ONE.free_mib
+    assert free_mib_of(seal(KEY, replace(ONE, free_mib=None))) > 1_000_000
     assert decoded(data) == ONE
     assert is_sealed_under(KEY, data)
     assert not is_sealed_under(KEY, data[:60] + b"\1" + data[61:])

@@ -12,7 +12,9 @@ from common.ids import MemberName
 from common.profile import PROFILES, Profile
 from common.timebase import after_ms, before_ms
 from orchestrator.core.decide import decide
+from orchestrator.core.decision import Listened
 from orchestrator.core.diagnose import Diagnosis, diagnose
+from orchestrator.core.engine import Engine
 from orchestrator.core.events import BeatHeard, FactsHeard
 from orchestrator.core.observe import observe
 from orchestrator.core.reasons import Reason
@@ -188,3 +190,25 @@ def test_a_primary_whose_disk_is_full_is_replaced_by_one_that_has_room() -> None
 )
 def test_a_full_disk_is_no_reason_where_a_failover_would_not_help(seen: ClusterView) -> None:
     assert diagnose(record(), seen, NOW, POLICY).diagnosis is Diagnosis.HEALTHY
+
+
+@pytest.mark.parametrize(
+    ("state", "age_ms", "listens"),
+    [
+        pytest.param(WriteState.ACKNOWLEDGED, 100, True, id="it_writes"),
+        pytest.param(WriteState.NONE, None, True, id="it_did_not_say"),
+        pytest.param(WriteState.STALLED, 100, False, id="it_stalls"),
+        pytest.param(WriteState.WAITING, 100, False, id="it_waits_for_voters"),
+    ],
+)
+def test_nothing_but_silence_is_due_only_while_a_primary_writes(
+    state: WriteState, age_ms: int | None, listens: bool
+) -> None:
+    """A stall grows with time, by the same words: its look may not be put off because everybody speaks."""
+    primary = heard("a", postgres=PostgresState.PRIMARY)
+    seen = observe(view(primary, heard("b"), heard("c")), FactsHeard(NOW, _facts(state, age_ms)))
+    engine = Engine(CLUSTER)
+    engine.view = seen
+    decision = engine.turn(NOW)
+    assert decision.again_at_us is not None
+    assert (decision.listened == Listened(MemberName("a"), NOW)) is listens

@@ -18,6 +18,7 @@ from common.facts import Facts
 from common.ids import ClusterName, MemberName
 from common.profile import PATIENT
 from common.timebase import Instant, before_ms
+from orchestrator.core.diagnose import FULL_MIB
 from orchestrator.core.events import BeatHeard, Event, FactsHeard
 from orchestrator.core.liveness import Liveness, classify, threshold_ms
 from orchestrator.core.observe import observe
@@ -109,11 +110,13 @@ async def ears() -> AsyncIterator[Ears]:
         made.socket.close()
 
 
-def said(sequence: int, member: str = "a", *, alive: bool = True, boot_id: int = 77, epoch: int = 1) -> bytes:
-    beat = frame(member, sequence=sequence, boot_id=boot_id, epoch=epoch)
+def said(
+    sequence: int, member: str = "a", *, alive: bool = True, boot_id: int = 77, free_mib: int = 1_000
+) -> bytes:
+    beat = frame(member, sequence=sequence, boot_id=boot_id)
     words = structs.replace(beat.flags, postmaster_alive=alive)
     lsn = type(beat.flushed_lsn)(100 + sequence)
-    return sealed_under(structs.replace(beat, flags=words, flushed_lsn=lsn), member)
+    return sealed_under(structs.replace(beat, flags=words, flushed_lsn=lsn, free_mib=free_mib), member)
 
 
 async def test_beats_that_say_the_same_are_one_event_with_the_newest_words_and_the_count_of_them() -> None:
@@ -193,6 +196,16 @@ async def test_all_speak_only_where_a_beat_of_every_member_waits() -> None:
         assert one.inbox.all_is_as_before(SHOP, A) == before_ms(one.clock.now(), 5)
         await one.come(said(3, "b", alive=False))
         assert one.inbox.all_is_as_before(SHOP, A) is None
+
+
+async def test_who_runs_out_of_room_is_looked_at_although_its_words_are_the_same() -> None:
+    async with ears() as one:
+        await one.come(said(1), said(1, "b"))
+        one.turn()
+        await one.come(said(2, free_mib=FULL_MIB - 1), said(2, "b"))
+        assert one.inbox.all_is_as_before(SHOP, A) is None
+        await one.come(said(3, free_mib=FULL_MIB))
+        assert one.inbox.all_is_as_before(SHOP, A) == one.clock.now()
 
 
 @pytest.mark.parametrize("seed", range(12))
