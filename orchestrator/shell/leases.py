@@ -52,7 +52,9 @@ class Leases:
     def standing(self, cluster: ClusterName, member: MemberName, epoch: int) -> Grant | None:
         """What the newest decision grants to this one, if the election `is_proved`."""
         grant = self._grants.get(cluster)
-        return None if grant is None or grant.member != member or grant.epoch != epoch else grant
+        if grant is None or grant.member != member or grant.epoch != epoch:
+            return None
+        return grant
 
     def for_beat(self, cluster: ClusterName, member: MemberName, epoch: int) -> Grant | None:
         """Call it after the beat arrived. None: acknowledge without a grant."""
