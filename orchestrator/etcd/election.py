@@ -145,15 +145,16 @@ class EtcdElection:
         self._failure = None
         self._running = True
         try:
-            async with OwnLoop("election") as beside, asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self._ending_at_another_etcd(self._follow)),
-                    group.create_task(self._ending_at_another_etcd(partial(self._take_part, beside))),
-                ]
-                await self._stop.wait()
-                for task in tasks:
-                    task.cancel()
-            await self._give_back_lease()
+            async with OwnLoop("election") as beside:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [
+                        group.create_task(self._ending_at_another_etcd(self._follow)),
+                        group.create_task(self._ending_at_another_etcd(partial(self._take_part, beside))),
+                    ]
+                    await self._stop.wait()
+                    for task in tasks:
+                        task.cancel()
+                await self._give_back_lease()
         finally:
             if self._term is not None:
                 self._lose(self._term, "stopped")
