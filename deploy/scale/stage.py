@@ -222,6 +222,8 @@ class Stage:
                 stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if talks else log,
                 stderr=log,
+                # As services are: a kernel that shares its cores out by sessions gives each of them its own part.
+                start_new_session=True,
             )
 
     async def _until_etcd_answers(self, client: Client) -> None:
