@@ -34,7 +34,7 @@ _COLUMNS = (
     "memory, MiB",
     "dropped",
     "a beat's round trip, ms (half, 99 %)",
-    "calm after, s",
+    "all known after, s",
     "failover, ms (median, maximum)",
     "lost at once: last replaced, ms",
     "false alarms",

@@ -2,8 +2,9 @@
 
 Sealed as `common.datagram` does it: each member has its key, its boot id and its own sequence; the log grows. That
 the quick way of sealing here writes the same bytes is checked before the first one is sent. Every acknowledgement
-is taken from the socket; of each 32nd the seal is checked and the round trip measured. A line on the standard
-input is answered with the counts since the line before; its end, or the time limit, ends this process.
+is taken from the socket; of each 32nd the seal is checked and the round trip measured. An empty line on the standard
+input is answered with the counts since the one before; one that names a cluster ends the beats of all before it, whose
+members are played by whole agents from now on. Its end, or the time limit, ends this process.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ _GROWS_BYTES: Final = 0x2000
 
 @dataclass(slots=True)
 class Bird:
+    cluster: str
     key: bytes
     frame: bytearray
     """Header and body; the tag is added."""
@@ -132,8 +134,16 @@ class Flock:
         self.counts.granted += ack.lease_ms > 0
         self.counts.round_trips_us.append(self._clock.now() - ack.header.sent_us)
 
+    def leave(self, first_that_stays: str) -> None:
+        for slot in self.slots:
+            slot[:] = [bird for bird in slot if bird.cluster >= first_that_stays]
+
     def _answer(self) -> bool:
-        if not sys.stdin.readline():
+        line = sys.stdin.readline()
+        if line.strip():
+            self.leave(line.strip())
+            return True
+        if not line:
             return False
         counts, self.counts = self.counts, Counts()
         trips = sorted(counts.round_trips_us) or [0]
@@ -181,7 +191,7 @@ class Flock:
             free_mib=100_000,
         )
         wanted = seal(key, frame)
-        bird = Bird(key, bytearray(wanted[:-_TAG_BYTES]), sequence=1)
+        bird = Bird(cluster, key, bytearray(wanted[:-_TAG_BYTES]), sequence=1)
         if sealed_again(bird, 0) != wanted:
             raise AssertionError("the quick seal differs from that of common.datagram")
         return bird

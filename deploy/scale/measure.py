@@ -1,7 +1,8 @@
 """What one control node costs and how soon it acts, with a fleet of one size.
 
-The beats of all members come by UDP. The clusters that fail over are played by whole agents with their streams;
-the others have no stream, so what a stream costs is measured apart (`streams` in the figures).
+The beats of all members come by UDP, from before the control node starts. When it knows them all, the clusters that are
+to fail over are handed to whole agents with their streams; the others have no stream, so what a stream costs is measured
+apart (`streams` in the figures).
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class Measurement:
         ]
         try:
             # As after any restart of a control node: the members were there before it.
-            stage.start_flock(_beating(groups[len(played) :], revisions), asked.seed)
+            stage.start_flock(_beating(groups, revisions), asked.seed)
             await stage.flock_counts()
             began = time.monotonic()
             stage.start_control_node()
@@ -108,15 +109,19 @@ class Measurement:
         return found
 
     async def _measure(self, found: Found, companies: Sequence[Company], began: float) -> None:
+        players = [player for company in companies for player in company.players.values()]
+        await self._until_calm(found)
+        found.ready_s = time.monotonic() - began
+        self._console.print(f"  {found.members} members: all known after {found.ready_s:.0f} s")
         async with asyncio.TaskGroup() as living:
-            players = [player for company in companies for player in company.players.values()]
             try:
+                if companies:
+                    self._stage.flock_leaves(_first_not_played(companies))
                 for player in players:
                     player.start(living)
                     await asyncio.sleep(CONNECTS_EVERY_S)
-                await self._until_ready(found, players)
-                found.ready_s = time.monotonic() - began
-                self._console.print(f"  {found.members} members: calm after {found.ready_s:.0f} s")
+                await self._until_connected(players)
+                await asyncio.sleep(CALM_S)
                 await self._cost(found)
                 await self._fail_over_singly(found, companies[: self._asked.singles])
                 await self._lose_at_once(found, companies[self._asked.singles :])
@@ -137,24 +142,30 @@ class Measurement:
             await asyncio.sleep(0.2)
         raise StageFailed(f"the control node did not listen within {READY_WITHIN_S:.0f} s")
 
-    async def _until_ready(self, found: Found, players: Sequence[Player]) -> None:
+    async def _until_calm(self, found: Found) -> None:
+        """It leads, has read every record, and has its own connection to every primary."""
         ends_at = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < ends_at:
             await asyncio.sleep(LOOKS_EVERY_S)
             self._stage.usage("control")
-            if not all(player.is_connected and player.ordered for player in players):
-                continue
             if self._doors.opened_count < found.clusters:
                 continue
             metrics = await self._metrics("primacy_leading", "primacy_epoch")
             if _LEADING.search(metrics) and len(_EPOCH.findall(metrics)) == found.clusters:
-                await asyncio.sleep(CALM_S)
                 return
-        connected = sum(player.is_connected for player in players)
         raise StageFailed(
-            f"not calm within {READY_WITHIN_S:.0f} s: {connected} of {len(players)} streams, "
-            f"{self._doors.opened_count} SQL connections for {found.clusters} clusters"
+            f"not calm within {READY_WITHIN_S:.0f} s: {self._doors.opened_count} SQL connections for "
+            f"{found.clusters} clusters"
         )
+
+    async def _until_connected(self, players: Sequence[Player]) -> None:
+        ends_at = time.monotonic() + READY_WITHIN_S
+        while time.monotonic() < ends_at:
+            if all(player.is_connected and player.ordered for player in players):
+                return
+            await asyncio.sleep(0.1)
+        connected = sum(player.is_connected for player in players)
+        raise StageFailed(f"{connected} of {len(players)} streams within {READY_WITHIN_S:.0f} s")
 
     # ---- what it costs ----
 
@@ -251,6 +262,11 @@ def _beating(groups: Sequence[Group], revisions: dict[str, int]) -> list[tuple[s
         for group in groups
         for member in group.members
     ]
+
+
+def _first_not_played(companies: Sequence[Company]) -> str:
+    """Clusters are numbered, and the first ones are played."""
+    return f"{companies[-1].group.name}~"
 
 
 def _is_replaced(company: Company) -> bool:

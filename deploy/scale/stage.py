@@ -125,6 +125,13 @@ class Stage:
         file.write_text(json.dumps(document))
         self._start("flock", (sys.executable, "-m", "deploy.scale.flock", str(file)), talks=True)
 
+    def flock_leaves(self, first_that_stays: str) -> None:
+        """Whole agents play the members of the clusters before this one from now on."""
+        flock = self._processes["flock"]
+        assert flock.stdin is not None
+        flock.stdin.write(first_that_stays.encode() + b"\n")
+        flock.stdin.flush()
+
     async def flock_counts(self) -> dict[str, object]:
         """Since it was asked before."""
         flock = self._processes["flock"]

@@ -31,6 +31,8 @@ def test_a_beat_of_the_flock_opens_under_its_member_s_key_and_counts_on() -> Non
         frame = open_frame(sealed_again(bird, 99), lambda member, _generation: keys.get(member))
         assert isinstance(frame, BeatFrame)
         assert (frame.header.sequence, frame.header.sent_us, frame.obeyed.revision) == (2, 99, 7)
+    flock.leave("c00001")
+    assert not any(flock.slots)
     flock.close()
 
 
