@@ -38,7 +38,8 @@ def test_a_beat_of_the_flock_opens_under_its_member_s_key_and_counts_on() -> Non
 
 def figures(members: int, **changed: Any) -> dict[str, Any]:
     return {
-        "members": members, "clusters": members // 3, "load_average": 1.0, "others_cpu_percent": 20.0, "seconds": 10.0,
+        "members": members, "clusters": members // 3, "streams": 315, "load_average": 1.0,
+        "others_cpu_percent": 20.0, "seconds": 10.0,
         "ready_s": 30.0, "cpu_percent": 60.0, "rss_mib": 300.0, "beats": {"beats accepted": 200_000.0}, "udp_drops": 0,
         "flock": {"round_trip_ms": {"p50": 1.0, "p99": 9.0}}, "singles_ms": [20.0, 40.0], "lost": 100,
         "replaced_ms": [2_500.0, 4_000.0], "false_alarms": 0, "terms": 1, **changed,
@@ -56,16 +57,16 @@ def test_the_chapter_shows_the_newest_of_each_size_and_what_was_asked_for_of_ten
     text = "\n".join(
         chapter(
             [
-                ("old-scale.json", evidence(alone, figures(10_000, cpu_percent=150.0))),
+                ("old-scale.json", evidence(alone, figures(9_999, cpu_percent=150.0))),
                 (
                     "new-scale.json",
-                    evidence(figures(10_000, udp_drops=3, replaced_ms=[12_000.0]), commit="def"),
+                    evidence(figures(9_999, udp_drops=3, replaced_ms=[12_000.0]), commit="def"),
                 ),
             ]
         )
     )
     assert (
-        "| 10,000 | 3,333 | 20,000 | 60 | 300 | 3 | 1.0, 9 | 30 | 30, 40 | 100: 12000 | 0 | 1 | 20 | 1.0 | def |"
+        "| 9,999 | 3,333 | 315 | 20,000 | 60 | 300 | 3 | 1.0, 9 | 30 | 30, 40 | 100: 12000 | 0 | 1 | 20 | 1.0 | def |"
         in text
     )
     assert "150" not in text
