@@ -74,7 +74,8 @@ class Ears:
         return fed[0]
 
     def known(self) -> list[dict[str, Any]]:
-        """What each engine knows of the members, the measured rhythm aside."""
+        """What each engine knows of the members, but for the rhythm of their beats: where news were put and more of the
+        same waits, ours measures two gaps where the other one has their mean."""
         left_out = {"gap_us", "gap_deviation_us", "missed_at"}
         return [
             {
@@ -280,6 +281,18 @@ def rhythm(dice: random.Random, lost_share: float, look_every_ms: int, minutes: 
             if _is_silent(view, clock.now()) and not silent:
                 silences, silent = silences + 1, True
     return silences, threshold_ms(view.member(A), PATIENT, expected_every_ms=EVERY_MS)
+
+
+async def test_beats_that_are_missing_are_seen_by_the_numbers_of_those_that_waited() -> None:
+    async with ears() as one:
+        await one.come(said(1))
+        one.turn()
+        await one.come(said(2), said(3), said(4))
+        one.turn()
+        assert one.views[0].member(A).missed_at == ()
+        await one.come(said(5), said(7))
+        one.turn()
+        assert one.views[0].member(A).missed_at == (one.clock.now(),)
 
 
 @pytest.mark.parametrize("seed", range(3))
