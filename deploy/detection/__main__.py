@@ -15,7 +15,9 @@ import json
 import os
 import platform
 import random
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -105,10 +107,18 @@ class Bench:
                         rounds.one(kind, number)
                 for condition in chosen.conditions:
                     found.spells.append(watching.hold(condition, chosen.minutes * 60))
+                    if found.spells[-1].false_failovers:
+                        self._keep_logs(cluster, f"{profile}-{len(found.spells)}")
         except LabFailed as failed:
             found.complaints.append(f"the bench could not go on: {failed}")
         cluster.stop_witnesses()
         self._judge(cluster)
+
+    def _keep_logs(self, cluster: Witnessed, name: str) -> None:
+        """What led to it is asked for later, when the lab is gone."""
+        folder = Path(tempfile.gettempdir()) / f"primacy-detection-{self._chosen.seed}" / name
+        shutil.copytree(cluster.lab.files.logs, folder, dirs_exist_ok=True)
+        self.say(f"      logs: {folder}")
 
     def _judge(self, cluster: Witnessed) -> None:
         found = self._found

@@ -159,9 +159,9 @@ def _detected_row(one: Detected) -> str:
 def _for_nothing(spells: list[Spell]) -> Iterator[str]:
     yield (
         "| condition | profile | minutes | false failovers | suspicions | silence at one node | at all three | client's "
-        "longest gap | rule changes | leader changes |"
+        "longest gap | rule changes | leader changes | disk |"
     )
-    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    yield "| --- | --- |" + " ---: |" * 9
     summed = [
         one
         for condition in CONDITIONS
@@ -175,7 +175,7 @@ def _for_nothing(spells: list[Spell]) -> Iterator[str]:
         "many are dropped, its clients' and standbys' too: what a client sees is what TCP makes of that. *Busy*: one "
         "endless loop for each core, at the priority of everything else. *Suspicions*: that came to nothing. *Silence*: "
         "the longest time without a beat of the primary, as the kernels of the control nodes received them, in ms; so is "
-        "the client's gap.\n"
+        "the client's gap. *Disk*: how much of the time somebody on the machine waited for one.\n"
     )
     for one in summed:
         if one.suspicions_by_outcome:
@@ -188,10 +188,11 @@ def _for_nothing(spells: list[Spell]) -> Iterator[str]:
 
 
 def _alarms_row(one: Alarms) -> str:
+    disk = "" if one.disk_waits_percent is None else f"{one.disk_waits_percent:.0f} %"
     return (
         f"| {one.condition} | `{one.profile}` | {one.minutes:.1f} | {one.false_failovers} | {one.suspicions} | "
         f"{one.silence_at_a_node_ms:.0f} | {one.silence_everywhere_ms:.0f} | {one.client_gap_ms:.0f} | {one.rules} | "
-        f"{one.leaders} |"
+        f"{one.leaders} | {disk} |"
     )
 
 
