@@ -80,7 +80,7 @@ def text(chosen: Mapping[str, Evidence]) -> str:
         CHOOSING,
         "## Changing it\n",
         SWITCHING,
-        _switched({profile: one.found["switched_after_s"].get(profile) for profile, one in chosen.items()}),
+        _switched({profile: _switched_after_s(profile, one.found) for profile, one in chosen.items()}),
     ]
     return "\n".join(lines)
 
@@ -194,6 +194,13 @@ def _alarms_row(one: Alarms) -> str:
         f"{one.silence_at_a_node_ms:.0f} | {one.silence_everywhere_ms:.0f} | {one.client_gap_ms:.0f} | {one.rules} | "
         f"{one.leaders} | {disk} |"
     )
+
+
+def _switched_after_s(profile: str, found: Mapping[str, Any]) -> float | None:
+    """None where it may have been the cluster's from its birth on."""
+    after_s: Mapping[str, float] = found["switched_after_s"]
+    was_changed = len(after_s) > 1 or found["setting"].get("born_with", profile) != profile
+    return after_s.get(profile) if was_changed else None
 
 
 def _switched(after_s: Mapping[str, float | None]) -> str:

@@ -169,6 +169,13 @@ def test_of_each_profile_the_newest_run_that_measured_it_counts() -> None:
     assert "`default`: 2026-11-28T18:00:00Z" in page
 
 
+def test_a_profile_that_the_cluster_was_born_with_was_not_changed_to() -> None:
+    spell = spell_in_json("fast")
+    assert "`fast` 1.2 s" not in page_of(evidence_of(spells=[spell]))
+    both = {"fast": 1.2, "default": 3.4}
+    assert "`fast` 1.2 s" in page_of(evidence_of(spells=[spell], switched_after_s=both))
+
+
 def test_the_page_of_detection_is_what_its_evidence_says() -> None:
     chosen = newest_of_each(document.all_evidence())
     assert set(chosen) == set(PROFILES), "make bench-detection ARGS='--json docs/evidence/…-detection.json'"
