@@ -52,7 +52,8 @@ def newest_of_each(all_of_it: Iterable[Evidence]) -> dict[str, Evidence]:
     return {profile: chosen[profile] for profile in PROFILES if profile in chosen}
 
 
-def text(chosen: Mapping[str, Evidence]) -> str:
+def text(chosen: Mapping[str, Evidence], others: Iterable[Evidence] = ()) -> str:
+    """`others`: all that is kept; of what a newer run took the place of, the sums are told."""
     runs: list[Run] = []
     spells: list[Spell] = []
     for profile, one in chosen.items():
@@ -76,6 +77,7 @@ def text(chosen: Mapping[str, Evidence]) -> str:
         "### How often for nothing\n",
         *_for_nothing(spells),
         *(_lost(one.found) for one in used),
+        *_superseded(chosen, others),
         "## Which one\n",
         CHOOSING,
         "## Changing it\n",
@@ -196,6 +198,22 @@ def _alarms_row(one: Alarms) -> str:
     )
 
 
+def _superseded(chosen: Mapping[str, Evidence], others: Iterable[Evidence]) -> Iterator[str]:
+    for one in sorted(others, key=lambda one: one.began):
+        for profile in PROFILES:
+            if profile not in one.profiles or chosen[profile].name == one.name:
+                continue
+            spells = [s for s in msgspec.convert(one.found["spells"], list[Spell]) if s.profile == profile]
+            counts = ", ".join(f"{s.condition} {s.false_failovers}" for s in spells)
+            causes = "; ".join(cause for s in spells for cause in s.causes)
+            yield (
+                f"Before, `{profile}` in [{one.name}](evidence/{one.name}), commit {one.found['setting']['commit']}, "
+                f"load average {one.found['setting']['load_average']} before: false failovers by condition: {counts}"
+                + (f" ({causes})" if causes else "")
+                + ".\n"
+            )
+
+
 def _switched_after_s(profile: str, found: Mapping[str, Any]) -> float | None:
     """None where it may have been the cluster's from its birth on."""
     after_s: Mapping[str, float] = found["switched_after_s"]
@@ -222,14 +240,15 @@ def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.detection.document", description=__doc__)
     parser.add_argument("--check", action="store_true", help="only compare")
     chosen = parser.parse_args(words)
-    found = newest_of_each(all_evidence())
+    kept = all_evidence()
+    found = newest_of_each(kept)
     if not found:
         print(
             f"there is no evidence in {EVIDENCE}: "
             "make bench-detection ARGS='--json docs/evidence/<date>-<commit>-detection.json'"
         )
         return 1
-    wanted = text(found)
+    wanted = text(found, kept)
     if chosen.check:
         return 0 if DOCUMENT.exists() and DOCUMENT.read_text() == wanted else 1
     DOCUMENT.write_text(wanted)
