@@ -1,6 +1,6 @@
-"""What the control nodes' logs say of suspicions: when one began, how long the silence was, what came of it.
+"""What the control nodes' logs say of suspicions, and of epochs that were left: when, why, and what came of it.
 
-Pure, but for `suspicions_between`. Only what leads writes of decisions, one line for each that says something else than
+Pure, but for what reads the logs. Only what leads writes of decisions, one line for each that says something else than
 the one before. A suspicion begins with `primary_suspected` (or an observer that doubts itself), and ends when the primary
 spoke again or its epoch was left. The incidents tell only of those that led to a failover, so they can't be counted there.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -80,15 +80,51 @@ def suspicions(lines: Iterable[str], cluster: str) -> list[Suspicion]:
     return [*found, open_one] if open_one is not None else found
 
 
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """An epoch was left."""
+
+    at_wall_ms: int
+    epoch: int
+    """The new one."""
+    why: str
+
+
+def departures(lines: Iterable[str], cluster: str) -> list[Departure]:
+    """Of one cluster, from one control node's log: also where no incident could be stored. Only the first line of each
+    epoch's SEALING says why."""
+    found: dict[int, Departure] = {}
+    for line in lines:
+        entry = _decision(line, cluster)
+        if entry is not None and entry.get("phase") == "SEALING" and entry["epoch"] not in found:
+            why = f"{', '.join(entry['reasons'])}: {'; '.join(entry.get('because', ()))}"
+            found[entry["epoch"]] = Departure(_wall_ms(entry), entry["epoch"], why)
+    return list(found.values())
+
+
+def departures_between(cluster: Witnessed, from_wall_ms: int, to_wall_ms: int) -> list[Departure]:
+    """From the logs of all control nodes, the earliest word on each epoch."""
+    found: dict[int, Departure] = {}
+    for lines in _logs(cluster):
+        for one in departures(lines, cluster.cluster):
+            known = found.get(one.epoch)
+            if known is None or one.at_wall_ms < known.at_wall_ms:
+                found[one.epoch] = one
+    between = [one for one in found.values() if from_wall_ms <= one.at_wall_ms <= to_wall_ms]
+    return sorted(between, key=lambda one: one.at_wall_ms)
+
+
 def suspicions_between(cluster: Witnessed, from_wall_ms: int, to_wall_ms: int) -> list[Suspicion]:
     """From the logs of all control nodes."""
-    found: list[Suspicion] = []
+    found = [one for lines in _logs(cluster) for one in suspicions(lines, cluster.cluster)]
+    return [one for one in found if from_wall_ms <= one.at_wall_ms <= to_wall_ms]
+
+
+def _logs(cluster: Witnessed) -> Iterator[list[str]]:
     for host in cluster.lab.plan.control_hosts:
         log = cluster.lab.supervisor.log_file(f"{host.name}/orchestrator")
         if log.exists():
-            with log.open(errors="replace") as lines:
-                found += suspicions(lines, cluster.cluster)
-    return [one for one in found if from_wall_ms <= one.at_wall_ms <= to_wall_ms]
+            yield log.read_text(errors="replace").splitlines()
 
 
 def _decision(line: str, cluster: str) -> dict[str, Any] | None:

@@ -15,7 +15,9 @@ import json
 import os
 import platform
 import random
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -66,8 +68,7 @@ class Bench:
         self._console.print(f"{time.monotonic() - self._began:7.1f} s  {text}", markup=False, soft_wrap=True)
 
     def run(self) -> Found:
-        # Not the first one's: that each is changed to is a part of what is measured.
-        fleet = Fleet(clusters=(Cluster("shop", profile=self._chosen.profiles[-1]),))
+        fleet = Fleet(clusters=(Cluster("shop", profile=_another(self._chosen.profiles[0])),))
         with Lab(fleet, self._programs, keep=self._chosen.keep) as lab:
             for warning in lab.warnings:
                 self.say(f"note: {warning}")
@@ -105,10 +106,18 @@ class Bench:
                         rounds.one(kind, number)
                 for condition in chosen.conditions:
                     found.spells.append(watching.hold(condition, chosen.minutes * 60))
+                    if found.spells[-1].false_failovers:
+                        self._keep_logs(cluster, f"{profile}-{len(found.spells)}")
         except LabFailed as failed:
             found.complaints.append(f"the bench could not go on: {failed}")
         cluster.stop_witnesses()
         self._judge(cluster)
+
+    def _keep_logs(self, cluster: Witnessed, name: str) -> None:
+        """What led to it is asked for later, when the lab is gone."""
+        folder = Path(tempfile.gettempdir()) / f"primacy-detection-{self._chosen.seed}" / name
+        shutil.copytree(cluster.lab.files.logs, folder, dirs_exist_ok=True)
+        self.say(f"      logs: {folder}")
 
     def _judge(self, cluster: Witnessed) -> None:
         found = self._found
@@ -132,6 +141,11 @@ class Bench:
         found.took_s = round(time.monotonic() - self._began)
 
 
+def _another(profile: str) -> str:
+    """That each profile is changed to is a part of what is measured."""
+    return next(name for name in PROFILES if name != profile)
+
+
 def _setting(programs: Programs, chosen: argparse.Namespace) -> dict[str, Any]:
     return {
         "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -145,6 +159,7 @@ def _setting(programs: Programs, chosen: argparse.Namespace) -> dict[str, Any]:
         "rounds": chosen.rounds,
         "minutes": chosen.minutes,
         "seed": chosen.seed,
+        "born_with": _another(chosen.profiles[0]),
         "beside": chosen.beside,
     }
 

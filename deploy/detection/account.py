@@ -70,6 +70,7 @@ class Alarms:
     client_gap_ms: float
     rules: int
     leaders: int
+    disk_waits_percent: float | None
 
 
 def alarms(profile: str, condition: str, spells: Iterable[Spell]) -> Alarms | None:
@@ -95,6 +96,7 @@ def alarms(profile: str, condition: str, spells: Iterable[Spell]) -> Alarms | No
         max(one.client_gap_ms for one in mine),
         sum(one.rules for one in mine),
         sum(one.leaders for one in mine),
+        max((one.disk_waits_percent for one in mine if one.disk_waits_percent is not None), default=None),
     )
 
 

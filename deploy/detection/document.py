@@ -52,7 +52,8 @@ def newest_of_each(all_of_it: Iterable[Evidence]) -> dict[str, Evidence]:
     return {profile: chosen[profile] for profile in PROFILES if profile in chosen}
 
 
-def text(chosen: Mapping[str, Evidence]) -> str:
+def text(chosen: Mapping[str, Evidence], others: Iterable[Evidence] = ()) -> str:
+    """`others`: all that is kept; of what a newer run took the place of, the sums are told."""
     runs: list[Run] = []
     spells: list[Spell] = []
     for profile, one in chosen.items():
@@ -76,11 +77,12 @@ def text(chosen: Mapping[str, Evidence]) -> str:
         "### How often for nothing\n",
         *_for_nothing(spells),
         *(_lost(one.found) for one in used),
+        *_superseded(chosen, others),
         "## Which one\n",
         CHOOSING,
         "## Changing it\n",
         SWITCHING,
-        _switched({profile: one.found["switched_after_s"].get(profile) for profile, one in chosen.items()}),
+        _switched({profile: _switched_after_s(profile, one.found) for profile, one in chosen.items()}),
     ]
     return "\n".join(lines)
 
@@ -159,9 +161,9 @@ def _detected_row(one: Detected) -> str:
 def _for_nothing(spells: list[Spell]) -> Iterator[str]:
     yield (
         "| condition | profile | minutes | false failovers | suspicions | silence at one node | at all three | client's "
-        "longest gap | rule changes | leader changes |"
+        "longest gap | rule changes | leader changes | disk |"
     )
-    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    yield "| --- | --- |" + " ---: |" * 9
     summed = [
         one
         for condition in CONDITIONS
@@ -175,7 +177,7 @@ def _for_nothing(spells: list[Spell]) -> Iterator[str]:
         "many are dropped, its clients' and standbys' too: what a client sees is what TCP makes of that. *Busy*: one "
         "endless loop for each core, at the priority of everything else. *Suspicions*: that came to nothing. *Silence*: "
         "the longest time without a beat of the primary, as the kernels of the control nodes received them, in ms; so is "
-        "the client's gap.\n"
+        "the client's gap. *Disk*: how much of the time somebody on the machine waited for one.\n"
     )
     for one in summed:
         if one.suspicions_by_outcome:
@@ -188,11 +190,35 @@ def _for_nothing(spells: list[Spell]) -> Iterator[str]:
 
 
 def _alarms_row(one: Alarms) -> str:
+    disk = "" if one.disk_waits_percent is None else f"{one.disk_waits_percent:.0f} %"
     return (
         f"| {one.condition} | `{one.profile}` | {one.minutes:.1f} | {one.false_failovers} | {one.suspicions} | "
         f"{one.silence_at_a_node_ms:.0f} | {one.silence_everywhere_ms:.0f} | {one.client_gap_ms:.0f} | {one.rules} | "
-        f"{one.leaders} |"
+        f"{one.leaders} | {disk} |"
     )
+
+
+def _superseded(chosen: Mapping[str, Evidence], others: Iterable[Evidence]) -> Iterator[str]:
+    for one in sorted(others, key=lambda one: one.began):
+        for profile in PROFILES:
+            if profile not in one.profiles or chosen[profile].name == one.name:
+                continue
+            spells = [s for s in msgspec.convert(one.found["spells"], list[Spell]) if s.profile == profile]
+            counts = ", ".join(f"{s.condition} {s.false_failovers}" for s in spells)
+            causes = "; ".join(cause for s in spells for cause in s.causes)
+            yield (
+                f"Before, `{profile}` in [{one.name}](evidence/{one.name}), commit {one.found['setting']['commit']}, "
+                f"load average {one.found['setting']['load_average']} before: false failovers by condition: {counts}"
+                + (f" ({causes})" if causes else "")
+                + ".\n"
+            )
+
+
+def _switched_after_s(profile: str, found: Mapping[str, Any]) -> float | None:
+    """None where it may have been the cluster's from its birth on."""
+    after_s: Mapping[str, float] = found["switched_after_s"]
+    was_changed = len(after_s) > 1 or found["setting"].get("born_with", profile) != profile
+    return after_s.get(profile) if was_changed else None
 
 
 def _switched(after_s: Mapping[str, float | None]) -> str:
@@ -214,14 +240,15 @@ def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.detection.document", description=__doc__)
     parser.add_argument("--check", action="store_true", help="only compare")
     chosen = parser.parse_args(words)
-    found = newest_of_each(all_evidence())
+    kept = all_evidence()
+    found = newest_of_each(kept)
     if not found:
         print(
             f"there is no evidence in {EVIDENCE}: "
             "make bench-detection ARGS='--json docs/evidence/<date>-<commit>-detection.json'"
         )
         return 1
-    wanted = text(found)
+    wanted = text(found, kept)
     if chosen.check:
         return 0 if DOCUMENT.exists() and DOCUMENT.read_text() == wanted else 1
     DOCUMENT.write_text(wanted)

@@ -16,7 +16,7 @@ class Spell:
     primary: str
     false_failovers: int = 0
     causes: tuple[str, ...] = ()
-    """Of the false failovers, as the incidents say."""
+    """Of the false failovers: how many seconds into the spell, and why."""
     suspicions: dict[str, int] = field(default_factory=dict)
     """How many by what came of them (`deploy.bench.suspicions.Outcome`)."""
     longest_suspected_ms: int = 0
@@ -36,6 +36,8 @@ class Spell:
     """How often another control node took over."""
     diagnoses: tuple[str, ...] = ()
     """What else than a healthy cluster was seen."""
+    disk_waits_percent: float | None = None
+    """How much of the time somebody on this machine waited for a disk (PSI); None: the kernel does not say."""
     load_average: float = 0.0
     """At its end, over a minute."""
     failed: str = ""

@@ -5,7 +5,6 @@ Who listens to the beats and who writes rows is no part of Primacy; its logs are
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import time
@@ -14,7 +13,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-from deploy.bench.suspicions import suspicions_between
+from deploy.bench.suspicions import departures_between, suspicions_between
 from deploy.detection import beats
 from deploy.detection.conditions import Condition, in_force
 from deploy.detection.spell import Spell
@@ -73,38 +72,39 @@ class Watching:
     def hold(self, condition: Condition, seconds: float) -> Spell:
         """A failed one says why, and counts."""
         cluster = self._cluster
-        status = cluster.whole(_WHOLE_WITHIN_S)
+        status = cluster.asked_whole(_WHOLE_WITHIN_S)
         spell = Spell(str(status["profile"]), condition.name, seconds, str(status["primary"]))
-        epoch = int(status["epoch"])
-        time.sleep(_SETTLE_S)
-        began_us, began_wall_ms = now_us(), time.time_ns() // 1_000_000
-        seen: list[Status] = [status]
-        moved_at_us: int | None = None
+        began_us, began_wall_ms, waited_us = now_us(), _wall_ms(), disk_waits_us()
         with in_force(cluster, condition) as link:
             ends_at = time.monotonic() + seconds
             while time.monotonic() < ends_at:
-                newest = cluster.watch.newest
-                if newest is not None and newest is not seen[-1]:
-                    seen.append(newest)
-                    if moved_at_us is None and newest["primary"] != spell.primary:
-                        moved_at_us = now_us()
-                    link.follow(str(newest["primary"] or ""))
+                link.follow(cluster.primary)
                 time.sleep(_LOOK_EVERY_S)
             spell.load_average = round(os.getloadavg()[0], 1)
-        ended_us, ended_wall_ms = now_us(), time.time_ns() // 1_000_000
+        ended_us = now_us()
+        if waited_us is not None and (now_waited_us := disk_waits_us()) is not None:
+            spell.disk_waits_percent = round(100 * (now_waited_us - waited_us) / (ended_us - began_us), 1)
         time.sleep(_SETTLE_S)  # what the last second led to shows now
         try:
-            after = cluster.asked_whole(_WHOLE_WITHIN_S, epoch_at_least=epoch)
-            spell.false_failovers = int(after["epoch"]) - epoch
-            spell.causes = self._causes(epoch) if spell.false_failovers else ()
+            cluster.asked_whole(_WHOLE_WITHIN_S, epoch_at_least=int(status["epoch"]))
+            cluster.await_writes(now_us())
         except LabFailed as failed:
             spell.failed = f"not whole afterwards: {failed}"
-        self._note_statuses(spell, seen)
-        self._note_suspicions(spell, began_wall_ms, ended_wall_ms)
-        self._note_beats(spell, began_us, ended_us if moved_at_us is None else moved_at_us)
-        self._note_client(spell, began_us, ended_us)
+        # Until it is whole again: what a spell led to is that spell's.
+        self._note_departures(spell, began_wall_ms)
+        self._note_statuses(spell, [status, *cluster.watch.heard_since(began_us)])
+        self._note_suspicions(spell, began_wall_ms)
+        self._note_beats(spell, began_us, ended_us)
+        self._note_client(spell, began_us)
         self._tell(spell)
         return spell
+
+    def _note_departures(self, spell: Spell, from_wall_ms: int) -> None:
+        found = departures_between(self._cluster, from_wall_ms, _wall_ms())
+        spell.false_failovers = len(found)
+        spell.causes = tuple(
+            f"after {(one.at_wall_ms - from_wall_ms) / 1000:.1f} s: {one.why}" for one in found
+        )
 
     def _note_statuses(self, spell: Spell, seen: list[Status]) -> None:
         spell.rules = sum(before["rule"] != after["rule"] for before, after in pairwise(seen))
@@ -112,41 +112,46 @@ class Watching:
         spell.leaders = sum(before != after for before, after in pairwise(leaders))
         spell.diagnoses = tuple(sorted({str(s["diagnosis"]) for s in seen} - {"Healthy", ""}))
 
-    def _note_suspicions(self, spell: Spell, from_wall_ms: int, to_wall_ms: int) -> None:
-        found = suspicions_between(self._cluster, from_wall_ms, to_wall_ms)
+    def _note_suspicions(self, spell: Spell, from_wall_ms: int) -> None:
+        found = suspicions_between(self._cluster, from_wall_ms, _wall_ms())
         spell.suspicions = dict(Counter(str(one.outcome) for one in found))
         spell.longest_suspected_ms = max((one.silent_ms for one in found), default=0)
 
     def _note_beats(self, spell: Spell, from_us: int, to_us: int) -> None:
+        """Of the first primary, until another one took its place."""
+        for at_us, status in self._cluster.watch.heard_with_times_since(from_us):
+            if status["primary"] != spell.primary:
+                to_us = min(to_us, at_us)
         arrivals = self._listeners.arrivals(spell.primary)
         spell.beat_period_ms = beats.period_ms(next(iter(arrivals.values())), from_us, to_us)
         spell.silence_at_a_node_ms = beats.at_the_worst_node_ms(arrivals, from_us, to_us)
         spell.silence_everywhere_ms = beats.at_every_node_ms(arrivals, from_us, to_us)
 
-    def _note_client(self, spell: Spell, from_us: int, to_us: int) -> None:
-        """A gap that began inside counts to its end, also when that came later."""
+    def _note_client(self, spell: Spell, from_us: int) -> None:
         at = [entry.at_us for entry in self._cluster.journal().acknowledged]
-        spell.acknowledged = sum(from_us <= moment <= to_us for moment in at)
-        gaps = [after - before for before, after in pairwise(at) if after >= from_us and before <= to_us]
-        spell.client_gap_ms = max(gaps, default=to_us - from_us) / 1000
-
-    def _causes(self, epoch: int) -> tuple[str, ...]:
-        done = self._cluster.lab.primacy("history", self._cluster.cluster, "--limit", "20", "--json")
-        if done.returncode != 0:
-            return ()
-        return tuple(
-            str(step["text"])
-            for incident in json.loads(done.stdout)
-            if incident["epoch"] > epoch
-            for step in incident["steps"]
-            if step["name"] == "sealing"
-        )
+        spell.acknowledged = sum(moment >= from_us for moment in at)
+        gaps = [after - before for before, after in pairwise(at) if after >= from_us]
+        spell.client_gap_ms = max(gaps, default=now_us() - from_us) / 1000
 
     def _tell(self, spell: Spell) -> None:
         doubts = ", ".join(f"{count} x {what}" for what, count in spell.suspicions.items()) or "none"
         self._say(
             f"   {spell.condition}, {spell.seconds:.0f} s: {spell.false_failovers} false failovers; suspicions: {doubts}; "
             f"silence {spell.silence_at_a_node_ms:.0f} ms at a node, {spell.silence_everywhere_ms:.0f} ms at all; "
-            f"client's longest gap {spell.client_gap_ms:.0f} ms; load {spell.load_average}"
+            f"client's longest gap {spell.client_gap_ms:.0f} ms; load {spell.load_average}, disk {spell.disk_waits_percent} %"
+            + "".join(f"\n      false failover {cause}" for cause in spell.causes)
             + (f"  FAILED: {spell.failed}" if spell.failed else "")
         )
+
+
+def disk_waits_us() -> int | None:
+    """For how long somebody on this machine has waited for a disk so far."""
+    try:
+        some = Path("/proc/pressure/io").read_text().splitlines()[0]
+    except OSError:
+        return None
+    return int(some.rpartition("total=")[2])
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000

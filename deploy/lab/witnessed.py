@@ -89,8 +89,12 @@ class Watch:
 
     def heard_since(self, at_us: int) -> list[Status]:
         """Every status that was pushed since, as far as they are kept."""
+        return [status for _, status in self.heard_with_times_since(at_us)]
+
+    def heard_with_times_since(self, at_us: int) -> list[tuple[int, Status]]:
+        """The same with the moment of each (CLOCK_MONOTONIC)."""
         with self._changed:
-            return [status for heard_at_us, status in self._heard if heard_at_us >= at_us]
+            return [heard for heard in self._heard if heard[0] >= at_us]
 
     def until(self, wanted: Callable[[Status], bool], within_s: float, what: str) -> Status:
         """LabFailed, with the last status, when it does not come in time."""

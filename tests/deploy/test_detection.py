@@ -137,7 +137,7 @@ def spell_in_json(profile: str, **more: object) -> dict[str, object]:
 
 def page_of(*evidence: dict[str, object]) -> str:
     named = [Evidence(f"{number}.json", found) for number, found in enumerate(evidence)]
-    return document.text(newest_of_each(named))
+    return document.text(newest_of_each(named), named)
 
 
 def test_the_page_says_what_was_taken_for_a_loss_for_nothing_and_why() -> None:
@@ -166,10 +166,21 @@ def test_of_each_profile_the_newest_run_that_measured_it_counts() -> None:
     assert "| 20 % loss | `fast` | 1.0 | 1 |" in page
     assert "| 20 % loss | `default` | 1.0 | 2 |" in page
     assert "| 20 % loss | `fast` | 1.0 | 9 |" not in page
+    assert "Before, `fast` in [1.json]" in page, "what a newer run took the place of is not hidden"
+    assert "false failovers by condition: 20 % loss 9" in page
     assert "`default`: 2026-11-28T18:00:00Z" in page
+
+
+def test_a_profile_that_the_cluster_was_born_with_was_not_changed_to() -> None:
+    spell = spell_in_json("fast")
+    assert "`fast` 1.2 s" not in page_of(evidence_of(spells=[spell]))
+    both = {"fast": 1.2, "default": 3.4}
+    assert "`fast` 1.2 s" in page_of(evidence_of(spells=[spell], switched_after_s=both))
 
 
 def test_the_page_of_detection_is_what_its_evidence_says() -> None:
     chosen = newest_of_each(document.all_evidence())
     assert set(chosen) == set(PROFILES), "make bench-detection ARGS='--json docs/evidence/…-detection.json'"
-    assert document.DOCUMENT.read_text() == document.text(chosen), "run: python -m deploy.detection.document"
+    assert document.DOCUMENT.read_text() == document.text(chosen, document.all_evidence()), (
+        "run: python -m deploy.detection.document"
+    )

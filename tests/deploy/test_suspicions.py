@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from deploy.bench.suspicions import Outcome, suspicions
+from deploy.bench.suspicions import Outcome, departures, suspicions
 
 SILENT = "silent for 602 ms, the threshold is 600 ms"
 
@@ -77,3 +77,16 @@ def test_another_cluster_s_and_what_is_no_decision_are_left_out() -> None:
 
 def test_one_that_still_lasts_counts() -> None:
     assert outcomes(line(41, "primary_suspected", because=SILENT)) == [Outcome.SPOKE_AGAIN]
+
+
+def test_an_epoch_that_was_left_says_why_once() -> None:
+    lines = [
+        line(41, "primary_cant_write", because="no commit was flushed", phase="SEALING", epoch=8),
+        line(42, "seal_noted", phase="SEALING", epoch=8),
+        line(43, "promoted", phase="STABLE", epoch=8),
+        line(44, "primary_crashed", phase="SEALING", epoch=9),
+    ]
+    assert [(one.epoch, one.why) for one in departures(lines, "shop")] == [
+        (8, "primary_cant_write: no commit was flushed"),
+        (9, "primary_crashed: "),
+    ]
