@@ -15,7 +15,7 @@ from common.ids import MemberName
 from common.profile import Profile
 from common.timebase import Instant, before_ms, elapsed_ms
 from orchestrator.core.events import ProbeAnswer
-from orchestrator.core.liveness import Liveness, classify, threshold_ms
+from orchestrator.core.liveness import Liveness, classify, patience_times, threshold_ms
 from orchestrator.core.reach import answers
 from orchestrator.core.reasons import Because, Reason
 from orchestrator.core.record import Record
@@ -61,9 +61,6 @@ _ROOM_MIB = 128
 """So much another member must have, or a failover would not help."""
 _REPORTS_MISSING_MS = 2_000
 """An agent reports once a second: one late report says nothing, whatever the profile."""
-_LOSSY_FOR_MS = 5_000
-_LOSSY_TIMES = 6
-"""So much longer than elsewhere reports may be missing where packets are lost one by one."""
 _HEARD_LATER_MS = 150
 """A witness disagrees only if it heard clearly after we did: the last words take their time."""
 
@@ -213,7 +210,7 @@ def _speaking(
         silent_ms = _out_of_touch_ms(seen, view, now)
         waiting_ms = facts.write_age_ms
         lost_ms = profile.voter_lost_ms
-        limit_ms = max(lost_ms, _REPORTS_MISSING_MS) * (_LOSSY_TIMES if _is_lossy(seen, now) else 1)
+        limit_ms = max(lost_ms, _REPORTS_MISSING_MS) * patience_times(seen, now)
         if waiting_ms is not None and waiting_ms >= lost_ms and silent_ms >= limit_ms:
             text = (
                 f"commits wait for {waiting_ms} ms, and for {silent_ms} ms no report came, though its beats do: "
@@ -249,12 +246,6 @@ def _out_of_touch_ms(seen: MemberView, view: ClusterView, now: Instant) -> int:
         return 0
     since = view.leading.since if seen.facts_at is None else max(seen.facts_at, view.leading.since)
     return elapsed_ms(since=since, now=now)
-
-
-def _is_lossy(seen: MemberView, now: Instant) -> bool:
-    """Some of its beats are lost too: what comes over TCP is late then, and not cut off (RFC 6298: each loss in a row
-    doubles the wait)."""
-    return len(seen.missed_at) > 1 and elapsed_ms(since=seen.missed_at[0], now=now) < _LOSSY_FOR_MS
 
 
 def _stalled_ms(seen: MemberView, now: Instant) -> int | None:

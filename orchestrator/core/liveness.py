@@ -10,10 +10,12 @@ from enum import Enum
 
 from common.profile import Profile
 from common.timebase import Instant, elapsed_ms
-from orchestrator.core.view import MemberView
+from orchestrator.core.view import MISSED_KEPT, MemberView
 
 _GAPS_MISSED = 4
 """Three beats lost in a row must not look like silence; the fourth does (profile.mistakes)."""
+_LOSSY_FOR_MS = 5_000
+_LOSSY_TIMES = 6
 _SMOOTHING = 8
 """Weight of a new gap: 1/8, as TCP smooths round trips (RFC 6298)."""
 
@@ -66,3 +68,12 @@ def with_gap(gap_us: int, deviation_us: int, sample_us: int) -> tuple[int, int]:
         return sample_us, sample_us // 4
     error_us = sample_us - gap_us
     return gap_us + error_us // _SMOOTHING, deviation_us + (max(0, error_us) - deviation_us) // _SMOOTHING
+
+
+def patience_times(seen: MemberView, now: Instant) -> int:
+    """How many times longer what comes over TCP is waited for: where beats are lost one by one TCP is slow, and not cut
+    off (RFC 6298: each loss in a row doubles the wait). A change of the rule would end streams and open others, which
+    takes seconds there (docs/detection.md)."""
+    missed = seen.missed_at
+    lossy = len(missed) == MISSED_KEPT and elapsed_ms(since=missed[0], now=now) < _LOSSY_FOR_MS
+    return _LOSSY_TIMES if lossy else 1

@@ -16,7 +16,7 @@ from common.timebase import Instant, before_ms
 from orchestrator.core import events
 from orchestrator.core.liveness import with_gap
 from orchestrator.core.record import Record
-from orchestrator.core.view import ClusterView, Leading, MemberView, Names, Writes
+from orchestrator.core.view import MISSED_KEPT, ClusterView, Leading, MemberView, Names, Writes
 
 _GAP_OUTLIER_US = 5_000_000
 """A longer gap was an absence, not a rhythm."""
@@ -95,7 +95,7 @@ def _beat(view: ClusterView, at: Instant, beat: events.Beat, merged: int) -> Clu
         # The beats' own rhythm, not that of the loop which looks at the newest of several.
         gap_us, deviation_us = with_gap(gap_us, deviation_us, (at - member.heard_at) // merged)
     if beat.boot_id == member.boot_id and beat.sequence > member.sequence + merged:
-        member = replace(member, missed_at=(*member.missed_at[-1:], at))
+        member = replace(member, missed_at=(*member.missed_at[1 - MISSED_KEPT :], at))
     return _heard(
         view,
         member,

@@ -34,6 +34,9 @@ class Writes(msgspec.Struct, frozen=True, gc=False):
     first_epoch: int = 0
 
 
+MISSED_KEPT = 4
+
+
 class MemberView(msgspec.Struct, frozen=True, gc=False):
     name: MemberName
     facts: Facts | None = None
@@ -46,7 +49,7 @@ class MemberView(msgspec.Struct, frozen=True, gc=False):
     sequence: int = 0
     """Of the newest beat of that boot."""
     missed_at: tuple[Instant, ...] = ()
-    """When a beat was seen to be missing, by the numbers of those that came; the newest two times."""
+    """When a beat was seen to be missing, by the numbers of those that came; the newest MISSED_KEPT times."""
     gap_us: int = 0
     """Smoothed time between beats, plus four times its smoothed deviation is the adaptive threshold."""
     gap_deviation_us: int = 0

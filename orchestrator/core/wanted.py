@@ -11,6 +11,7 @@ from common.ids import application_name
 from common.profile import Profile
 from common.rule import Rule, RuleKind, Voter, quorum
 from common.timebase import Instant, elapsed_ms
+from orchestrator.core.liveness import patience_times
 from orchestrator.core.reasons import Because, Reason
 from orchestrator.core.record import Record
 from orchestrator.core.spec import STRICT, ClusterSpec
@@ -57,6 +58,7 @@ def wanted_rule(
         return None
     current = record.rule
     streaming = set(streaming_voters(record, primary))
+    lost_ms = profile.voter_lost_ms * patience_times(primary, now)
     # One that became nofailover, or is about to leave, goes although it streams (R3).
     may_vote = {member.voter for member in record.members if not member.nofailover}
     kept = {
@@ -64,7 +66,7 @@ def wanted_rule(
         for voter in current.voters
         if voter not in streaming
         and voter in may_vote
-        and _lost_ms(voter, record, primary, view, now) < profile.voter_lost_ms
+        and _lost_ms(voter, record, primary, view, now) < lost_ms
     }
     voters = streaming | kept
     if voters:

@@ -148,10 +148,10 @@ def test_where_beats_are_lost_too_late_reports_are_waited_for() -> None:
         members = {**seen.members, MemberName("a"): lossy}
         return diagnose(record(), replace(seen, members=members), NOW, POLICY).diagnosis
 
-    assert found(6 * _LOST_MS - 1, 4_999, 200) is Diagnosis.QUORUM_AT_RISK
-    assert found(6 * _LOST_MS, 4_999, 200) is Diagnosis.OUT_OF_TOUCH
-    assert found(_LOST_MS, 5_000, 200) is Diagnosis.OUT_OF_TOUCH, "one in five seconds"
-    assert found(_LOST_MS, 200) is Diagnosis.OUT_OF_TOUCH, "one alone"
+    assert found(6 * _LOST_MS - 1, 4_999, 300, 250, 200) is Diagnosis.QUORUM_AT_RISK
+    assert found(6 * _LOST_MS, 4_999, 300, 250, 200) is Diagnosis.OUT_OF_TOUCH
+    assert found(_LOST_MS, 5_000, 300, 250, 200) is Diagnosis.OUT_OF_TOUCH, "three in five seconds"
+    assert found(_LOST_MS, 300, 250, 200) is Diagnosis.OUT_OF_TOUCH, "three alone"
 
 
 def test_a_beat_that_is_missing_is_seen_by_the_number_of_the_next() -> None:
