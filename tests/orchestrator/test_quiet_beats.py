@@ -287,9 +287,11 @@ async def test_beats_that_are_missing_are_seen_by_the_numbers_of_those_that_wait
     async with ears() as one:
         await one.come(said(1))
         one.turn()
+        one.clock.forward_ms(3 * EVERY_MS)
         await one.come(said(2), said(3), said(4))
         one.turn()
         assert one.views[0].member(A).missed_at == ()
+        one.clock.forward_ms(3 * EVERY_MS)
         await one.come(said(5), said(7))
         one.turn()
         assert one.views[0].member(A).missed_at == (one.clock.now(),)
