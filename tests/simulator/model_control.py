@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _CALM_EVERY_US = 250_000
 _BUSY_EVERY_US = 50_000
 _SAVES_IN_A_ROW_MAX = 16
-_CALM = frozenset({Reason.PRIMARY_HEALTHY, Reason.SETTLED, Reason.NO_RECORD})
+_CALM = frozenset({Reason.PRIMARY_HEALTHY, Reason.PRIMARY_LATE, Reason.SETTLED, Reason.NO_RECORD})
 Result = TypeVar("Result")
 
 
