@@ -143,7 +143,7 @@ class Fleet:
             server.stalled_until = server.checkpointer_stalls_until = server.slow_reload_us = 0
             server.resume_replay("paused", "conflict", "slow")
             agent = self.agents[name]
-            server.full = False
+            server.full = server.promotion_fails = False
             agent.fuse = agent.stalled_until = 0
             self.restart_host(name)
             agent.host.heal()
