@@ -168,6 +168,11 @@ class Fleet:
     # Control nodes
 
     @property
+    def refused_count(self) -> int:
+        """What was asked for and refused, by all of them so far."""
+        return sum(story.final == "refused" for node in self.nodes for story in node.stories)
+
+    @property
     def hidden_us(self) -> int:
         """How much time control nodes know nothing of."""
         return sum(node.hidden_us for node in self.nodes)
