@@ -27,7 +27,7 @@ from orchestrator.ports import Conflict, StoredRecord
 from orchestrator.shell.failpoints import Failpoints
 from orchestrator.shell.loop import Loop
 from tests.orchestrator.beats import beat
-from tests.orchestrator.fakes import CALM, SHOP, TERM, A, deciding, record, shell
+from tests.orchestrator.fakes import CALM, SHOP, TERM, A, Shell, deciding, record, shell
 
 STORY = Story(1, "sealing", "")
 WANTED = WantedNames("shop", "db.example.", 1, 1, ("127.0.9.1",), ())
@@ -110,13 +110,17 @@ async def test_an_unknown_outcome_is_read_back_and_never_repeated_blindly(tmp_pa
         assert loaded.record == record(epoch=2)
 
 
+async def _leaves_epoch_1_unanswered(one: Shell) -> None:
+    one.records.stored = StoredRecord(encode(record(epoch=1)), 40)
+    await one.lead()
+    one.records.failing.append(OutcomeUnknown("etcd fell silent"))
+    await one.turn(deciding(record(epoch=2)))
+
+
 async def test_what_was_not_answered_cannot_land_once_something_was_decided(tmp_path: Path) -> None:
     """Seed 940000514: it landed after the record was read, and the leader went on in an epoch that was left."""
     async with shell(tmp_path) as one:
-        one.records.stored = StoredRecord(encode(record(epoch=1)), 40)
-        await one.lead()
-        one.records.failing.append(OutcomeUnknown("etcd fell silent"))
-        await one.turn(deciding(record(epoch=2)))
+        await _leaves_epoch_1_unanswered(one)
         one.clock.forward_ms(100)
         assert await one.turn(deciding(grant_epoch=1)) == ["loaded", "saved", "decided"]
         assert one.leases.for_beat(SHOP, A, 1) is not None
@@ -128,10 +132,7 @@ async def test_what_was_not_answered_cannot_land_once_something_was_decided(tmp_
 
 async def test_one_that_lands_while_it_is_settled_is_read(tmp_path: Path) -> None:
     async with shell(tmp_path) as one:
-        one.records.stored = StoredRecord(encode(record(epoch=1)), 40)
-        await one.lead()
-        one.records.failing.append(OutcomeUnknown("etcd fell silent"))
-        await one.turn(deciding(record(epoch=2)))
+        await _leaves_epoch_1_unanswered(one)
         late = StoredRecord(encode(record(epoch=2)), 41)
         one.records.on_save = lambda: setattr(one.records, "stored", late)
         one.clock.forward_ms(100)
@@ -145,10 +146,7 @@ async def test_one_that_lands_while_it_is_settled_is_read(tmp_path: Path) -> Non
 
 async def test_a_term_that_ends_while_a_save_is_settled_ends_leading(tmp_path: Path) -> None:
     async with shell(tmp_path) as one:
-        one.records.stored = StoredRecord(encode(record(epoch=1)), 40)
-        await one.lead()
-        one.records.failing.append(OutcomeUnknown("etcd fell silent"))
-        await one.turn(deciding(record(epoch=2)))
+        await _leaves_epoch_1_unanswered(one)
         one.records.failing.append(LostLeadership("somebody else"))
         one.clock.forward_ms(100)
         assert await one.turn() == ["loaded", "save failed: LostLeadership", "streams closed"]
