@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from deploy.bench.reads import STALE_BOUND_US, Read, oldest, stale, vanished
+from deploy.bench.reads import STALE_BOUND_US, Read, flashed, oldest, stale, vanished
 from deploy.bench.second_writer import Wrote
 from deploy.bench.verdict import Journal, outage_around
 
@@ -29,6 +29,8 @@ class Hearing:
     oldest_read_ms: float
     stale_read_count: int
     vanished: tuple[tuple[str, int], ...]
+    """(table, n); those of them that PostgreSQL alone showed (`flashed`) are no complaint."""
+    flashed: tuple[tuple[str, int], ...]
     complaints: tuple[str, ...]
 
 
@@ -50,6 +52,8 @@ def hear(
     missing = oldest(reads, {name: one.acknowledged for name, one in journals.items()})
     too_old = stale(missing, stale_bound_us)
     gone = vanished(reads, present)
+    excused = flashed(gone, reads, {name: one.cut_off for name, one in journals.items()})
+    shown = [row for row in gone if row not in excused]
     if lost:
         complaints.append(f"{len(lost)} acknowledged rows are lost: {_some(lost)}")
     if second_writes:
@@ -61,8 +65,8 @@ def hear(
             f"{len(too_old)} reads were too old, the oldest by {first.age_us / 1000:.0f} ms,"
             f" from {first.read.server or 'a local socket'}"
         )
-    if gone:
-        complaints.append(f"{len(gone)} rows were shown and are gone: {_some(gone)}")
+    if shown:
+        complaints.append(f"{len(shown)} rows were shown and are gone: {_some(shown)}")
     if not reads:
         complaints.append("no reader was ever answered")
     return Hearing(
@@ -78,6 +82,7 @@ def hear(
         oldest_read_ms=missing[0].age_us / 1000 if missing else 0.0,
         stale_read_count=len(too_old),
         vanished=tuple(gone),
+        flashed=tuple(excused),
         complaints=tuple(complaints),
     )
 

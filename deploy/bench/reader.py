@@ -5,9 +5,10 @@
 It connects as the writers do (`client`), and keeps its connection as long as that works, as a reader would that
 nobody told of a failover. With `--mode local` it sits beside a member and asks whatever runs there; what a standby
 answers is written down as such. Each answer becomes one JSON line, with CLOCK_MONOTONIC in microseconds, taken
-before the question was sent and after the answer came (`reads` judges them):
+before the question was sent and after the answer came, and before its session was opened (`reads` judges them):
 
-    {"is": "read", "at": .., "done": .., "standby": false, "server": "10.77.10.1", "seen": {"reference_client": 7}}
+    {"is": "read", "connected": .., "at": .., "done": .., "standby": false, "server": "10.77.10.1",
+     "seen": {"reference_client": 7}}
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Reader:
         self._question = question(tables)
         self._journal = journal
         self._session: Session | None = None
+        self._connected_us = 0
         self._stopping = False
 
     def stop(self, number: int = 0, frame: FrameType | None = None) -> None:
@@ -58,10 +60,12 @@ class Reader:
 
     def _read(self) -> bool:
         if self._session is None:
+            connecting_us = now_us()
             try:
                 self._session, _ = self._connector.connect()
             except ConnectFailed:
                 return False
+            self._connected_us = connecting_us
         at_us = now_us()
         answer = self._session.run(self._question, [], deadline_us=at_us + READ_WITHIN_US)
         if not answer.ok or answer.value is None:
@@ -70,6 +74,7 @@ class Reader:
         standby, server, *newest = answer.value.split(",")
         line = {
             "is": "read",
+            "connected": self._connected_us,
             "at": at_us,
             "done": now_us(),
             "standby": standby == "t",

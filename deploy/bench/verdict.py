@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -38,6 +38,14 @@ class Connect:
 
 
 @dataclass(frozen=True, slots=True)
+class CutOff:
+    """An insert whose connection broke while it waited for its answer; `servers`: whom the client may have had."""
+
+    at_us: int
+    servers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Journal:
     began_us: int
     ended_us: int
@@ -49,6 +57,8 @@ class Journal:
     connects: tuple[Connect, ...]
     failed_at_us: tuple[int, ...] = ()
     """When the inserts were sent that were not acknowledged."""
+    cut_off: Mapping[int, CutOff] = field(default_factory=dict)
+    """By n; those of `in_doubt` that were not given up by the client itself."""
 
     @property
     def numbers(self) -> frozenset[int]:
@@ -91,6 +101,7 @@ def read_journal(lines: Iterable[str]) -> Journal:
     failed: dict[str, set[int]] = {"in_doubt": set(), "refused": set(), "warned": set()}
     connects: list[Connect] = []
     failed_at_us: list[int] = []
+    cut_off: dict[int, CutOff] = {}
     for line in lines:
         if not line.endswith("\n"):
             continue
@@ -111,6 +122,9 @@ def read_journal(lines: Iterable[str]) -> Journal:
                 else:
                     failed_at_us.append(entry["at"])
                     failed["in_doubt" if entry["in_doubt"] else "refused"].add(entry["n"])
+                    if entry["outcome"] == "broken":
+                        servers = connects[-1].address.split(",") if connects else ()
+                        cut_off[entry["n"]] = CutOff(entry["done"], tuple(servers))
                     if entry["outcome"] == "warning":
                         failed["warned"].add(entry["n"])
             case unknown:
@@ -125,6 +139,7 @@ def read_journal(lines: Iterable[str]) -> Journal:
         frozenset(failed["warned"]),
         tuple(connects),
         tuple(failed_at_us),
+        cut_off,
     )
 
 

@@ -43,6 +43,7 @@ WRITERS = (
     Writer(MULTIHOST, "multihost", 20),
     Writer("multihost_slow", "multihost", 100),
 )
+THROUGH_DNS = tuple(writer.name for writer in WRITERS if writer.mode == "reference")
 READER_MODES = ("reference", "multihost")
 
 
@@ -156,9 +157,14 @@ class Witnesses:
         for mode in READER_MODES:
             with self._journal_file(f"reader_{mode}").open() as lines:
                 found += read_reads(lines)
-        for file in self._folder.glob("beside-*.jsonl"):
-            with file.open() as lines:
-                found += [read for read in read_reads(lines) if any(n > first for n in read.seen.values())]
+        for member in self._cluster.members:
+            address = self._lab.plan.member_host(self._cluster.cluster, member).address
+            for file in self._folder.glob(f"beside-{member}-*.jsonl"):
+                with file.open() as lines:
+                    beside = [
+                        read for read in read_reads(lines) if any(n > first for n in read.seen.values())
+                    ]
+                found += [replace(read, server=address) for read in beside]
         return [replace(r, seen={table: n if n > first else 0 for table, n in r.seen.items()}) for r in found]
 
     def _was_answered(self, name: str) -> bool:

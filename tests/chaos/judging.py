@@ -34,7 +34,7 @@ class Observed:
     canary: Said | None = None
     """What the incidents since say of the outage; None: no incident, or no canary saw it."""
     witness: Seen | None = None
-    """The reference client's longest gap; None: it had none that ended."""
+    """The longest gap of those that write through DNS; None: the reference client had none that ended."""
     led_throughout: bool = True
     """By one control node in one term. Else a canary may have come too late for any of it."""
 

@@ -17,14 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deploy.bench.verdict import outage_around
 from deploy.lab.fault import now_us
 from deploy.lab.fleet import Cluster, Fleet, Site
 from deploy.lab.lab import Lab, LabFailed
 from deploy.lab.programs import Programs
 from deploy.lab.witnessed import Witnessed
-from deploy.lab.witnesses import Witnesses
-from tests.chaos.canary import Seen, bounds_ms, newest_said
+from deploy.lab.witnesses import THROUGH_DNS, Witnesses
+from tests.chaos.canary import Seen, bounds_of_all_ms, newest_said
 from tests.chaos.judging import Observed, Row, judged
 from tests.chaos.scenario import Scenario
 from tests.chaos.scene import Scene
@@ -203,9 +202,8 @@ def observed(scenario: Scenario, cluster: Witnessed, witnesses: Witnesses, dice:
 
 
 def _witness(witnesses: Witnesses, fault_at_us: int) -> Seen | None:
-    journal = witnesses.journal()
     try:
-        return bounds_ms(journal, outage_around(journal, fault_at_us))
+        return bounds_of_all_ms([witnesses.journal(writer) for writer in THROUGH_DNS], fault_at_us)
     except ValueError:
         return None
 

@@ -37,6 +37,13 @@ def markdown(rows: Iterable[Row]) -> str:
     return "\n".join([*lines, *(f"| {' | '.join(cells(row))} |" for row in rows), ""])
 
 
+def _flashed(row: Row) -> tuple[str, ...]:
+    """No complaint, and worth knowing."""
+    hearing = row.observed.hearing
+    rows = () if hearing is None else hearing.flashed
+    return (f"shown by a dying server alone: {len(rows)} rows",) if rows else ()
+
+
 def cells(row: Row) -> tuple[str, ...]:
     whole = "no" if row.whole_after_s is None else f"{row.whole_after_s:.1f} s"
     return (
@@ -46,7 +53,7 @@ def cells(row: Row) -> tuple[str, ...]:
         str(row.lost_count),
         str(row.second_writer_count),
         whole,
-        ": ".join(filter(None, (verdict(row), "; ".join((*row.complaints, *row.late))))),
+        ": ".join(filter(None, (verdict(row), "; ".join((*row.complaints, *row.late, *_flashed(row)))))),
     )
 
 

@@ -42,6 +42,7 @@ HEARD = Hearing(
     oldest_read_ms=0.0,
     stale_read_count=0,
     vanished=(),
+    flashed=(),
     complaints=(),
 )
 MOVED = Observed(1, 2, "a", "b", HEARD, 3.0, "epoch 2: PrimaryCrashed: a", "")

@@ -8,17 +8,21 @@ from typing import Any
 import pytest
 
 from deploy.bench.verdict import Acknowledged, Connect, Journal, Outage, outage_around
-from tests.chaos.canary import WITHIN_MS, Said, Seen, apart_ms, bounds_ms, newest_said
+from tests.chaos.canary import WITHIN_MS, Said, Seen, apart_ms, bounds_ms, bounds_of_all_ms, newest_said
 from tests.chaos.judging import WRONG_FROM_MS, judged
 from tests.deploy.test_chaos import MOVED, MOVES
 
 MS = 1_000
 
 
+def _rows(*acknowledged_at_ms: range) -> tuple[Acknowledged, ...]:
+    times_us = [at_ms * MS for times_ms in acknowledged_at_ms for at_ms in times_ms]
+    return tuple(Acknowledged(n, at_us - MS, at_us) for n, at_us in enumerate(times_us))
+
+
 def journal(*, connects: tuple[Connect, ...] = (), failed_at_us: tuple[int, ...] = ()) -> Journal:
     """Acknowledged every 10 ms, but from 1,000 to 1,800 ms."""
-    times = [*range(0, 1_001 * MS, 10 * MS), *range(1_800 * MS, 2_000 * MS, 10 * MS)]
-    rows = tuple(Acknowledged(n, at - MS, at) for n, at in enumerate(times))
+    rows = _rows(range(0, 1_001, 10), range(1_800, 2_000, 10))
     return Journal(
         0, 2_000 * MS, 10 * MS, rows, frozenset(), frozenset(), frozenset(), connects, failed_at_us
     )
@@ -36,6 +40,21 @@ def test_the_client_s_gap_has_a_least_length_up_to_its_last_failed_attempt() -> 
     assert seen(journal(connects=connects)) == Seen(560, 800)
     assert seen(journal(connects=connects, failed_at_us=(1_700 * MS,))) == Seen(700, 800)
     assert seen(journal()) == Seen(0, 800)
+
+
+def test_several_clients_on_one_way_bound_it_together() -> None:
+    first = journal(connects=(Connect(1_560 * MS, 200 * MS, "timeout", "10.77.3.1"),))
+    # Of 100 ms, acknowledged at 900 ms and 1,880 ms; its last attempt that failed began at 1,500 ms.
+    slow = replace(
+        first, acknowledged=_rows(range(0, 901, 100), range(1_880, 2_000, 100)), failed_at_us=(1_500 * MS,)
+    )
+    assert bounds_of_all_ms([first, replace(slow, connects=())], 1_005 * MS) == Seen(500, 880)
+    of_another = replace(slow, acknowledged=_rows(range(0, 1_801, 100), range(1_950, 2_000, 10)))
+    assert bounds_of_all_ms([first, of_another], 1_005 * MS) == Seen(560, 800)
+    endless = replace(slow, acknowledged=_rows(range(0, 901, 100)))
+    assert bounds_of_all_ms([first, endless], 1_005 * MS) == Seen(560, 800)
+    with pytest.raises(ValueError, match="never ended"):
+        bounds_of_all_ms([endless, first], 1_005 * MS)
 
 
 def test_an_outage_without_an_end_has_no_length() -> None:

@@ -110,6 +110,7 @@ HEARD = Hearing(
     oldest_read_ms=0.0,
     stale_read_count=0,
     vanished=(),
+    flashed=(),
     complaints=(),
 )
 
