@@ -63,6 +63,9 @@ _REPORTS_MISSING_MS = 2_000
 """An agent reports once a second: one late report says nothing, whatever the profile."""
 _HEARD_LATER_MS = 150
 """A witness disagrees only if it heard clearly after we did: the last words take their time."""
+_RECEIVED_WITHIN_MS = 3_000
+"""PostgreSQL gives up a stream on which nothing came for two seconds (wal_receiver_timeout, agents/postgres/settings.py),
+and its agent has a second to notice. A receiver that is there after that hangs, and proves nothing."""
 
 
 class Finding(msgspec.Struct, frozen=True, gc=False):
@@ -144,7 +147,7 @@ def _verdict(
     suspected = Finding(
         Diagnosis.SUSPECTED, (Because(Reason.PRIMARY_SUSPECTED, name, measured),), suspect=name
     )
-    witness = _streaming_witness(name, last_at, view)
+    witness = _streaming_witness(name, last_at, view, now, profile)
     lives = suspicion.sql in (ProbeAnswer.PRIMARY, ProbeAnswer.STANDBY) or witness is not None
     if lives and suspicion.awaiting and waited_ms < profile.confirm_within_ms:
         return suspected  # whether its agent is lost, or only our path to it, the other control nodes know
@@ -162,22 +165,24 @@ def _verdict(
         if suspicion.sql is ProbeAnswer.REFUSED
         else "its PostgreSQL does not answer"
     )
-    text = f"{measured}; {sql}; no other control node and no standby heard from it since"
+    text = f"{measured}; {sql}; no other control node and no standby hears it any more"
     return Finding(Diagnosis.HOST_LOST, (Because(Reason.PRIMARY_HOST_LOST, name, text),), suspect=name)
 
 
 def _streaming_witness(
-    name: MemberName, last_at: Instant, view: ClusterView
+    name: MemberName, last_at: Instant, view: ClusterView, now: Instant, profile: Profile
 ) -> tuple[MemberName, Instant] | None:
-    """A standby whose receiver got something clearly after the primary's last words to us."""
+    """A standby whose receiver got something clearly after the primary's last words to us, and that speaks now: one that
+    fell silent may be lost with the primary, and its last word would stand for as long."""
     for other in sorted(view.members):
         member = view.members[other]
         if other == name or member.facts is None or member.heard_at is None:
             continue
-        if not member.facts.receiver_alive or member.facts.received_age_ms is None:
+        age_ms = member.facts.received_age_ms
+        if not member.facts.receiver_alive or age_ms is None or age_ms >= _RECEIVED_WITHIN_MS:
             continue
-        received_at = before_ms(member.heard_at, member.facts.received_age_ms)
-        if received_at > last_at + _HEARD_LATER_MS * 1000:
+        received_at = before_ms(member.heard_at, age_ms)
+        if received_at > last_at + _HEARD_LATER_MS * 1000 and answers(member, now, profile):
             return other, received_at
     return None
 

@@ -27,7 +27,7 @@ REASONS: Mapping[Reason, str] = MappingProxyType(
             "Look at the path between the primary and the control nodes."
         ),
         Reason.PRIMARY_CRASHED: "The primary's agent says that its postmaster is gone.",
-        Reason.PRIMARY_HOST_LOST: "The primary is silent and no witness has heard of it since: its host is taken for lost.",
+        Reason.PRIMARY_HOST_LOST: "The primary is silent and no witness hears it any more: its host is taken for lost.",
         Reason.PRIMARY_CANT_WRITE: "The primary's commits are not flushed: its disk is taken for stalled.",
         Reason.PRIMARY_DISK_FULL: "The primary's disk is full, and another member has room: it takes over.",
         Reason.PRIMARY_OUT_OF_TOUCH: (

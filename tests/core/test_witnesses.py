@@ -5,17 +5,18 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from agents.postgres import settings
 from common.facts import PostgresState
 from common.ids import MemberName
 from common.timebase import before_ms
 from orchestrator.core.decide import decide
-from orchestrator.core.diagnose import Diagnosis, Finding, diagnose
+from orchestrator.core.diagnose import _RECEIVED_WITHIN_MS, Diagnosis, Finding, diagnose
 from orchestrator.core.effects import AskObservers, ProbeSql
 from orchestrator.core.events import ProbeAnswer, SqlProbed
 from orchestrator.core.observe import observe
 from orchestrator.core.reasons import Reason
 from orchestrator.core.view import ClusterView, MemberView, Suspicion
-from tests.core.builders import NOW, POLICY, heard, incarnation, record, view
+from tests.core.builders import NOW, POLICY, any_of, heard, incarnation, record, view
 
 _SILENT_MS = 1_100
 _A = MemberName("a")
@@ -104,6 +105,42 @@ def test_a_receiver_that_is_only_alive_is_no_witness() -> None:
     """A walsender of a dead disk goes on sending keepalives, and a dead host's receiver does not notice."""
     quiet = heard("b", receiver_alive=True, received_age_ms=_SILENT_MS)
     assert _finding(_suspected(quiet, heard("c")))[0] is Diagnosis.HOST_LOST
+
+
+@pytest.mark.parametrize(
+    ("heard_ms", "received_ms", "expected"),
+    [
+        pytest.param(1_799, 0, Diagnosis.AGENT_LOST, id="it_is_late_itself"),
+        pytest.param(1_800, 0, Diagnosis.HOST_LOST, id="it_is_silent_itself"),
+        pytest.param(0, 2_999, Diagnosis.AGENT_LOST, id="its_stream_may_still_live"),
+        pytest.param(0, 3_000, Diagnosis.HOST_LOST, id="its_postgresql_hangs"),
+    ],
+)
+def test_a_standby_that_heard_the_primary_long_ago_is_no_witness(
+    heard_ms: int, received_ms: int, expected: Diagnosis
+) -> None:
+    """Seed 1100019363: the leader's path was cut, then the primary was lost, and a standby with it whose last word had
+    been that it receives: for as long as that one was away nobody took over."""
+    last_word = heard("b", ms_ago=heard_ms, receiver_alive=True, received_age_ms=received_ms)
+    seen = _suspected(last_word, heard("c"), sql=ProbeAnswer.SILENT)
+    assert _finding(seen.with_member(_silent_primary(10_000)))[0] is expected
+
+
+def test_a_receiver_counts_for_longer_than_postgresql_bears_a_stream_on_which_nothing_comes() -> None:
+    """The whole second more is for its agent to notice that it ended."""
+    borne_s = int(settings._ALWAYS["wal_receiver_timeout"].removesuffix("s"))
+    assert (borne_s + 1) * 1_000 == _RECEIVED_WITHIN_MS
+
+
+def test_a_host_that_is_lost_behind_a_cut_path_is_replaced_and_no_more_is_said_than_is_so() -> None:
+    last_word = heard("b", ms_ago=4_000, receiver_alive=True, received_age_ms=200)
+    seen = _suspected(last_word, heard("c"), sql=ProbeAnswer.SILENT).with_member(_silent_primary(10_000))
+    two_of_two = replace(record(), rules=(any_of(2, "b", "c"),))
+    decided = decide(replace(seen, record=two_of_two), NOW)
+    assert decided.reasons[0].reason is Reason.PRIMARY_HOST_LOST
+    assert decided.reasons[0].text.endswith("no other control node and no standby hears it any more")
+    assert decided.record is not None
+    assert decided.record.epoch == 4
 
 
 def test_with_everybodys_answer_the_verdict_comes_at_once_and_without_them_in_time() -> None:

@@ -15,7 +15,7 @@ show writes
 ----
 rule solo
 names primary.c1.db.example. 10.0.0.1 (read back)
-why primary_host_lost a: silent for N ms, the threshold is N ms; its PostgreSQL does not answer; no other control node and no standby heard from it since
+why primary_host_lost a: silent for N ms, the threshold is N ms; its PostgreSQL does not answer; no other control node and no standby hears it any more
 why seals_out_of_reach a: missing: a, which alone may have acknowledged in epoch 1 (rule solo)
 why candidate_out_of_reach : a: it is the member to be replaced; b: nofailover is set in the cluster's file; c: nofailover is set in the cluster's file
 candidate a: is_primary it is the member to be replaced

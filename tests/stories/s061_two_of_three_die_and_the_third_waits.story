@@ -10,7 +10,7 @@ show candidates
 restart b
 until serving
 ----
-why primary_host_lost a: silent for N ms, the threshold is N ms; its PostgreSQL does not answer; no other control node and no standby heard from it since
+why primary_host_lost a: silent for N ms, the threshold is N ms; its PostgreSQL does not answer; no other control node and no standby hears it any more
 why seals_out_of_reach a: missing: 1 of b, or a (epoch 1, rule ANY 1 (b, c))
 candidate c: eligible
 candidate a: is_primary it is the member to be replaced

@@ -12,6 +12,6 @@ restart a
 until whole
 show rule
 ----
-why primary_host_lost a: silent for N ms, the threshold is N ms; its PostgreSQL does not answer; no other control node and no standby heard from it since
+why primary_host_lost a: silent for N ms, the threshold is N ms; its PostgreSQL does not answer; no other control node and no standby hears it any more
 why seals_out_of_reach a: missing: a, which alone may have acknowledged in epoch 1 (rule solo)
 rule ANY 1 (b)

@@ -31,12 +31,12 @@ run 2s
 show record
 show members
 ----
-why primary_host_lost a: silent for N ms, the threshold is N ms; its PostgreSQL does not answer; no other control node and no standby heard from it since
+why primary_host_lost a: silent for N ms, the threshold is N ms; its PostgreSQL does not answer; no other control node and no standby hears it any more
 why seals_out_of_reach a: missing: 1 of b, or a (epoch 1, rule ANY 1 (b, c))
 record epoch 1 STABLE of a, settled
 writes are acknowledged
 record epoch 1 STABLE of a, settled
-why primary_host_lost a: silent for N ms, the threshold is N ms; its PostgreSQL does not answer; no other control node and no standby heard from it since
+why primary_host_lost a: silent for N ms, the threshold is N ms; its PostgreSQL does not answer; no other control node and no standby hears it any more
 why seals_out_of_reach a: missing: 1 of b, or a (epoch 1, rule ANY 1 (b, c))
 record epoch 1 STABLE of a, settled
 writes are acknowledged
