@@ -40,7 +40,8 @@ log: Any = structlog.get_logger()
 
 MARK_EVERY_S: Final = 1.0
 MEASURE_BUSY_S: Final = 0.05
-"""While something changes, so that the leader sees it soon."""
+"""While something changes, so that the leader sees it soon. What a recipe did it tells itself; measuring at each of its
+steps would take the time that they need."""
 BUSY_FOR_MS: Final = 3_000
 
 
@@ -79,6 +80,7 @@ class Agent:
 
     def _wire(self) -> None:
         self._keeper.listen(self._facts_changed)
+        self._keeper.on_promoted = self._measure_soon
         self._beats.on_grant = self._granted
         self._beats.on_leader = self._session.leader_known
         self._session.on_assignment = self._driver.order
@@ -209,8 +211,10 @@ class Agent:
         if urgent:
             self._beats.send_now()
             self._prober.wake()
-        self._busy_until = after_ms(self._clock.now(), BUSY_FOR_MS)
-        self._measure_soon()
+        now = self._clock.now()
+        if now >= self._busy_until:
+            asyncio.get_running_loop().call_later(MEASURE_BUSY_S, self._measure_soon)
+        self._busy_until = after_ms(now, BUSY_FOR_MS)
 
     def _granted(self, epoch: int, sent_at: Instant, lease_ms: int) -> None:
         """Reason (a): for the epoch that is served, and only while it is open: (a) opens nothing."""

@@ -40,6 +40,8 @@ class FactsKeeper:
         self._listeners: list[Listener] = []
         self.activity: Callable[[], str] = lambda: ""
         """What PostgreSQL's adapter says takes long right now."""
+        self.on_promoted: Callable[[], None] = lambda: None
+        """The leader waits for the promotion, and for the measurement that shows a primary."""
 
     def listen(self, listener: Listener) -> None:
         self._listeners.append(listener)
@@ -66,6 +68,8 @@ class FactsKeeper:
                 state.confirmation,
             )
             self._changed(urgent=urgent)
+        if before.promotion != state.promotion:
+            self.on_promoted()
 
     def measured(self, seen: PartialFacts) -> None:
         before, self._seen, self._seen_at = self._seen, seen, self._clock.now()

@@ -79,6 +79,7 @@ class Prober:
         state = self._store.current
         rule = rule_served(state)
         if rule is None or self._instance.primary_since is None:
+            await self._instance.keep_probe_warm()
             return
         generation = self._hands.generation
         outcome = await self._instance.probe_commit(
@@ -87,13 +88,14 @@ class Prober:
         stuck_ms = elapsed_ms(since=outcome.begun_at, now=self._clock.now())
         if outcome.state is WriteState.STALLED and stuck_ms < self._profile().stalled_after_ms:
             return  # asked after early: nothing is known yet
-        self._keeper.probed(outcome)
         if not outcome.acknowledged:
+            self._keeper.probed(outcome)
             return
         if rule.kind is not RuleKind.ASYNC:
             self._fencing.extend(begun_at=outcome.begun_at, lease_ms=self._profile().lease_ms)
         if not self._fencing.is_open:
             await self._maybe_open(outcome, generation)
+        self._keeper.probed(outcome)  # clients first
 
     async def _maybe_open(self, outcome: ProbeOutcome, generation: int) -> None:
         lease_ms = self._profile().lease_ms

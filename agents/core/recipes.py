@@ -47,10 +47,13 @@ def supersedes(running: Assignment | None, new: Assignment) -> bool:
     """Whether the recipe of the running order must give way to the new one at the next step.
 
     A clone in progress is not thrown away because the record moved on to a next revision that asks for
-    the same; the recipe is begun anew, under the new version, when it has ended.
+    the same, nor is a stop that is under way begun anew; the recipe is, under the new version, when it has ended.
     """
     if running is None:
         return True
+    if isinstance(running.order, Seal) and running.order == new.order:
+        # Once for each epoch: the report is of the epoch, and stored under whatever version is obeyed by then.
+        return running.version.epoch != new.version.epoch
     if isinstance(running.order, Follow) and isinstance(new.order, Follow):
         same_place = (running.order.upstream, running.order.timeline) == (
             new.order.upstream,

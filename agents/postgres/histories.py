@@ -69,9 +69,11 @@ def plant(wal_directory: Path, parent: int, timelines: Iterable[int], owner: Run
 
 
 def place(wal_directory: Path, timeline: int, history: tuple[HistoryStep, ...], owner: RunAs | None) -> None:
-    """What a follower of `timeline` needs in its pg_wal before it attaches; what is there stays."""
+    """What a follower of `timeline` needs in its pg_wal before it attaches; what is there stays.
+
+    Their content is durable, their names are not: after a power cut they may be missing again, as the settings with the
+    upstream may, and the receiver fetches what it misses from there."""
     ancestors = {step.timeline for step in history}
-    written = False
     for wanted in range(timeline, 1, -1):
         there = read_history(wal_directory, wanted)
         real = wanted == timeline or wanted in ancestors
@@ -80,9 +82,6 @@ def place(wal_directory: Path, timeline: int, history: tuple[HistoryStep, ...], 
         below = [step for step in history if step.timeline < wanted]
         text = _text(below) if real else _placeholder_text(max((s.timeline for s in below), default=1))
         _write(wal_directory, wanted, text, owner)
-        written = True
-    if written:
-        sync_directory(wal_directory)
 
 
 def remove(wal_directory: Path, timelines: Iterable[int]) -> None:

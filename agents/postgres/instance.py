@@ -142,6 +142,12 @@ class Instance:
         assert self._opened is not None
         return await self._opened[2].probe(expected_rule, within_ms)
 
+    async def keep_probe_warm(self) -> None:
+        """Of a standby; never raises."""
+        assert self._opened is not None
+        if self._server.alive:
+            await self._opened[2].keep_warm()
+
     async def perform(self, step: Step) -> Outcome:  # noqa: C901 - one arm for each step
         """Raise StepFailed, in words for people."""
         server = self._server

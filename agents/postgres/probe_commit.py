@@ -79,6 +79,12 @@ class ProbeCommits:
         self._pending = None
         return self._of_answer(pending, expected_rule)
 
+    async def keep_warm(self) -> None:
+        """Connected already when a standby is promoted: the first probe commit opens the door. Never raises."""
+        if self._pending is None:
+            with suppress(NoAnswer):
+                await self._session.connect(_CONNECT_WITHIN_MS)
+
     async def close(self) -> None:
         if self._pending is not None:
             await self._pending.abandon()

@@ -14,12 +14,13 @@ from functools import partial
 
 from agents.core.steps import StepFailed, StopOutcome
 from agents.postgres.look import is_anything_left
+from agents.postgres.pidfds import ended_within
 from agents.postgres.postmaster import PidFile, Postmaster, read_pid_file
 from agents.postgres.processes import children, is_stopped, processes_of, state_of, ticks_at
 from agents.postgres.server import Server
 from common.timebase import after_ms, before_ms, elapsed_ms
 
-_LOOK_EVERY_S = 0.002
+_LOOK_EVERY_MS = 5
 _ORPHANS_GRACE_MS = 100
 _GIVE_UP_MS = 10_000
 _PID_FILE_WITHIN_MS = 300
@@ -41,25 +42,34 @@ async def stop(server: Server, *, clean: bool, clean_within_ms: int) -> StopOutc
     if postmaster is not None:
         postmaster.told_to_stop = True
         await _stop_postmaster(server, postmaster, clean_within_ms if clean else 0)
-    begun_at = server.clock.now()
-    told = False
-    while await server.ask_kernel(lambda: is_anything_left(config, pid_file)):
-        waited_ms = elapsed_ms(since=begun_at, now=server.clock.now())
-        pids = await _pids(server)
-        if waited_ms > _GIVE_UP_MS:
-            states = ", ".join(f"{pid} ({state_of(pid)})" for pid in pids) or "shared memory is attached"
-            raise StepFailed(f"PostgreSQL can't be stopped: {states}")
-        if waited_ms > _ORPHANS_GRACE_MS or any(map(is_stopped, pids)):
-            _send(pids, signal.SIGKILL)
-        elif not told:
-            _send(pids, signal.SIGQUIT)
-            told = True
-        await asyncio.sleep(_LOOK_EVERY_S)
+    await _end_what_is_left(server, pid_file)
     server.primacy = None
     try:
         return StopOutcome(clean=(await server.control_data()).clean_shutdown)
     except StepFailed:  # there is none, or it can't be read
         return StopOutcome(clean=False)
+
+
+async def _end_what_is_left(server: Server, pid_file: PidFile | None) -> None:
+    """Looking costs the kernel a walk through all processes, so it is done again once those that were seen ended."""
+    begun_at = server.clock.now()
+    told = False
+    while await server.ask_kernel(partial(is_anything_left, server.config, pid_file)):
+        waited_ms = elapsed_ms(since=begun_at, now=server.clock.now())
+        pids = await _pids(server)
+        if waited_ms > _GIVE_UP_MS:
+            states = ", ".join(f"{pid} ({state_of(pid)})" for pid in pids) or "shared memory is attached"
+            raise StepFailed(f"PostgreSQL can't be stopped: {states}")
+        if waited_ms >= _ORPHANS_GRACE_MS or any(map(is_stopped, pids)):
+            _send(pids, signal.SIGKILL)
+        elif not told:
+            _send(pids, signal.SIGQUIT)
+            told = True
+        if pids:
+            patience_ms = _ORPHANS_GRACE_MS - waited_ms
+            await ended_within(pids, patience_ms if patience_ms > 0 else _LOOK_EVERY_MS)
+        else:
+            await asyncio.sleep(_LOOK_EVERY_MS / 1000)
 
 
 async def _pids(server: Server) -> list[int]:

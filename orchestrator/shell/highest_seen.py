@@ -1,7 +1,7 @@
 """What this control node remembers of every cluster, on disk: the highest (epoch, revision) it saw (R14).
 
 A restored etcd would show a lower one. Written by temporary file, fsync, rename and fsync of the folder, in
-a thread and soon after it was seen, never on the path of a failover: losing the last milliseconds of it
+a thread and soon after it was seen, never on the path of a failover: losing the last second of it
 to a crash weakens the check by one step, and the agents remember too.
 """
 
@@ -18,13 +18,15 @@ from common.facts import NO_VERSION
 from common.ids import ClusterName
 
 FILE_NAME = "highest_seen.json"
+WRITE_AFTER_S = 0.5
 
 
 class HighestSeen:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, write_after_s: float = WRITE_AFTER_S) -> None:
         """Raise BadConfig when the file is there and can't be understood: forgetting it in silence would
         switch the check off."""
         self._file = folder / FILE_NAME
+        self._write_after_s = write_after_s
         self._changed = asyncio.Event()
         try:
             stored = decode(self._file.read_bytes(), dict[str, Version])
@@ -45,9 +47,10 @@ class HighestSeen:
             self._changed.set()
 
     async def run(self) -> None:
-        """Write whenever something higher was noted."""
+        """Write soon after something higher was noted: once for all changes of a failover, and not in its way."""
         while True:
             await self._changed.wait()
+            await asyncio.sleep(self._write_after_s)
             self._changed.clear()
             await asyncio.to_thread(self._write, encode(dict(self._versions)))
 

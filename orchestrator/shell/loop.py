@@ -51,6 +51,7 @@ LOADS_AT_ONCE = 64
 until its own deadline."""
 YIELDS_EVERY_US = 2_000
 """Then beats and streams have their turn, however many clusters decide."""
+ANNOUNCE_AFTER_S = 0.02
 SAVES_IN_A_ROW_MAX = 16
 """More than any sequence of the protocol needs without hearing from anybody; the next turn goes on."""
 
@@ -89,6 +90,7 @@ class Loop:
         was decided under that one."""
         self._loading = asyncio.Semaphore(LOADS_AT_ONCE)
         self._changed = asyncio.Event()
+        self._is_announced = False
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as waiting:
@@ -295,6 +297,13 @@ class Loop:
         await self._changed.wait()
 
     def _announce_change(self) -> None:
+        """Soon, once for what changes together: orders go out before anybody's screen is drawn anew."""
+        if not self._is_announced:
+            self._is_announced = True
+            asyncio.get_running_loop().call_later(ANNOUNCE_AFTER_S, self._announce)
+
+    def _announce(self) -> None:
+        self._is_announced = False
         self._changed.set()
         self._changed = asyncio.Event()
 

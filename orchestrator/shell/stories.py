@@ -15,7 +15,7 @@ from common.clock import Clock
 from common.codec import decode, encode
 from common.errors import LostLeadership, NotDelivered, OutcomeUnknown, Refused
 from common.ids import ClusterName
-from common.timebase import elapsed_ms
+from common.timebase import Instant, elapsed_ms
 from orchestrator.core.effects import Story
 from orchestrator.core.outages import CanaryOutage
 from orchestrator.ports import HistoryStore, Shelf, Term
@@ -30,7 +30,11 @@ STORE_PAUSE_S = 0.5
 WAITING_MAX = 50_000
 """A new leader tells of every cluster how it stands; with thousands of them that takes a minute to store."""
 
+GATHER_MS = 300
+"""A leader that dies takes at most so much of the account with it; its log has it."""
+
 Told = tuple[ClusterName, Story | CanaryOutage, int]
+Notes = dict[tuple[Shelf, ClusterName, str], bytes]
 Listener = Callable[[ClusterName, Story], None]
 
 
@@ -43,13 +47,17 @@ class Stories:
         history: HistoryStore,
         term: Callable[[], Term | None],
         metrics: Metrics,
+        gather_ms: int = GATHER_MS,
     ) -> None:
+        self._gather_ms = gather_ms
         self._clock, self._operations, self._history = clock, operations, history
         self._term, self._metrics = term, metrics
         self._waiting: asyncio.Queue[Told] = asyncio.Queue(WAITING_MAX)
         self._incidents: dict[ClusterName, Incident] = {}
         self._found_over: dict[ClusterName, int] = {}
         """By cluster, the epoch whose incident had ended before this leader told anything of it."""
+        self._notes: Notes = {}
+        """Gathered, and not stored yet."""
         self._storing = False
         self._listeners: list[Listener] = []
 
@@ -110,41 +118,58 @@ class Stories:
         self._operations.interrupt()
 
     async def run(self) -> None:
+        """What is told first is stored at once, and what follows soon after it is gathered: in the middle of a failover
+        etcd has better things to do."""
+        stored_at: Instant | None = None
         while True:
             self._storing = False
-            cluster, story, wall_ms = await self._waiting.get()
+            gathered = [await self._waiting.get()]
             self._storing = True
-            if isinstance(story, CanaryOutage):
-                await self._measure(cluster, story)
-                continue
-            if story.operation and self._operations.knows(story.operation):
-                _, body = self._operations.note(story.operation)
-                await self._store(Shelf.OPERATIONS, cluster, story.operation, body)
-            if story.name == "refused":
-                continue  # nothing happened in the epoch
-            incident = await self._incident(cluster, story.epoch, wall_ms)
-            self._incidents[cluster] = incident
-            await self._keep(incident, told(incident, story, wall_ms))
+            if stored_at is not None:
+                left_ms = self._gather_ms - elapsed_ms(since=stored_at, now=self._clock.now())
+                await asyncio.sleep(max(0, left_ms) / 1000)
+            while not self._waiting.empty():
+                gathered.append(self._waiting.get_nowait())
+            for cluster, what, wall_ms in gathered:
+                self._notes |= await self._grown(cluster, what, wall_ms)
+            for (shelf, cluster, note_id), body in self._notes.items():
+                await self._store(shelf, cluster, note_id, body)
+            self._notes.clear()
+            stored_at = self._clock.now()
 
-    async def _measure(self, cluster: ClusterName, outage: CanaryOutage) -> None:
+    async def _grown(self, cluster: ClusterName, what: Story | CanaryOutage, wall_ms: int) -> Notes:
+        """What is to be stored now that this was told."""
+        if isinstance(what, CanaryOutage):
+            return await self._measure(cluster, what)
+        notes: Notes = {}
+        if what.operation and self._operations.knows(what.operation):
+            _, body = self._operations.note(what.operation)
+            notes[Shelf.OPERATIONS, cluster, what.operation] = body
+        if what.name != "refused":  # then nothing happened in the epoch
+            incident = await self._incident(cluster, what.epoch, wall_ms)
+            self._incidents[cluster] = incident
+            notes |= self._keep(incident, told(incident, what, wall_ms))
+        return notes
+
+    async def _measure(self, cluster: ClusterName, outage: CanaryOutage) -> Notes:
         incident = self._incidents.get(cluster)
         if incident is None or incident.epoch != outage.epoch:
             incident = await self._stored(cluster, outage.epoch)
             if incident is not None and is_over(incident):
                 self._found_over[cluster] = outage.epoch
         if incident is None or self._found_over.get(cluster) == outage.epoch:
-            return  # it ended under another leader: what we saw since is not a part of it
-        await self._keep(incident, measured(incident, outage))
+            return {}  # it ended under another leader: what we saw since is not a part of it
+        return self._keep(incident, measured(incident, outage))
 
-    async def _keep(self, incident: Incident, grown: Incident) -> None:
+    def _keep(self, incident: Incident, grown: Incident) -> Notes:
         if grown == incident:
-            return
+            return {}
         newest = self._incidents.get(grown.cluster)
         if newest is None or newest.epoch <= grown.epoch:
             self._incidents[grown.cluster] = grown
             if grown.outage_ms is not None:
                 self._metrics.outage_seconds.labels(grown.cluster).set(grown.outage_ms / 1000)
-        await self._store(Shelf.INCIDENTS, grown.cluster, grown.id, encode(grown))
+        return {(Shelf.INCIDENTS, grown.cluster, grown.id): encode(grown)}
 
     async def _incident(self, cluster: ClusterName, epoch: int, wall_ms: int) -> Incident:
         """That of the epoch: in memory, stored by an earlier leader, or new."""
@@ -159,8 +184,12 @@ class Stories:
         return begun(cluster, epoch, wall_ms)
 
     async def _stored(self, cluster: ClusterName, epoch: int) -> Incident | None:
+        note_id = begun(cluster, epoch, 0).id
+        waiting = self._notes.get((Shelf.INCIDENTS, cluster, note_id))
+        if waiting is not None:
+            return decode(waiting, Incident)
         try:
-            note = await self._history.get(Shelf.INCIDENTS, cluster, begun(cluster, epoch, 0).id)
+            note = await self._history.get(Shelf.INCIDENTS, cluster, note_id)
             return None if note is None else decode(note.body, Incident)
         except (NotDelivered, OutcomeUnknown, Refused, ValueError) as error:
             log.warning("incident.not_read", cluster=cluster, epoch=epoch, error=str(error))

@@ -66,6 +66,9 @@ class FakeInstance:
     async def probe_commit(self, expected_rule: str, within_ms: int) -> ProbeOutcome:
         return self.probe
 
+    async def keep_probe_warm(self) -> None:
+        return None
+
 
 def acknowledged(at: Instant, end_lsn: int) -> ProbeOutcome:
     return ProbeOutcome(at, WriteState.ACKNOWLEDGED, Lsn(end_lsn))

@@ -56,8 +56,10 @@ class MemorySpecs:
 class MemoryHistory:
     notes: dict[tuple[Shelf, str], Note] = field(default_factory=dict)
     away: bool = False
+    puts_count: int = 0
 
     async def put(self, shelf: Shelf, cluster: str, note_id: str, body: bytes, term: Term) -> int:
+        self.puts_count += 1
         self.notes[shelf, note_id] = Note(note_id, body, 1)
         return 1
 

@@ -80,6 +80,24 @@ async def test_a_new_leader_goes_on_with_the_account_and_says_nothing_twice() ->
     assert [step.name for step in incident(history, 7).steps] == ["sealing", "promoted", "whole"]
 
 
+async def test_the_first_word_of_an_incident_is_stored_at_once_and_those_soon_after_it_together() -> None:
+    history, clock = MemoryHistory(), HandClock()
+    async with leader(history, clock) as stories:
+        stories.tell(SHOP, Story(7, "sealing", "PrimaryCrashed"))
+        while not history.puts_count:
+            await asyncio.sleep(0)
+        assert [step.name for step in incident(history, 7).steps] == ["sealing"]
+        for name in ("promoting", "promoted", "names", "serving"):
+            stories.tell(SHOP, Story(7, name, f"{name} b"))
+    assert history.puts_count == 2
+    assert [step.name for step in incident(history, 7).steps][1:] == [
+        "promoting",
+        "promoted",
+        "names",
+        "serving",
+    ]
+
+
 async def test_what_was_refused_is_kept_as_an_operation_and_is_no_incident() -> None:
     history, clock = MemoryHistory(), HandClock()
     async with leader(history, clock) as stories:

@@ -11,12 +11,14 @@ import psycopg
 import pytest
 
 from agents.core.steps import (
+    EndClients,
     EndWalsender,
     InsertPosition,
     ListWalsenders,
     LocalCommit,
     MakeSlots,
     Open,
+    PromotePostgres,
     SeeCommitWait,
     SeeRule,
     StartPrimary,
@@ -188,6 +190,23 @@ async def test_a_probe_commit_counts_when_a_voter_acknowledged_it(home: Home) ->
         other = await a.instance.probe_commit("ANY 1 (somebody)", 5_000)
         assert not other.acknowledged
         assert other.rule_seen == RULE
+
+
+async def test_a_standby_keeps_the_session_warm_in_which_it_probes_as_a_primary(home: Home) -> None:
+    sessions = "select count(*) from pg_stat_activity where application_name = 'primacy_agent'"
+    async with home.member("a") as a, home.member("b") as b:
+        await a.serve()
+        await b.follow(a)
+        before = int(b.ask(sessions))
+        await b.instance.keep_probe_warm()
+        await b.instance.keep_probe_warm()
+        assert int(b.ask(sessions)) == before + 1
+        await b.perform(EndClients())
+        await b.perform(PromotePostgres(10_000))
+        await b.perform(WriteSettings(SOLO))
+        await in_force(b, SOLO)
+        assert (await b.instance.probe_commit(SOLO, 5_000)).acknowledged
+        assert int(b.ask(sessions)) == before + 1
 
 
 async def test_a_probe_commit_without_voters_waits_and_its_late_answer_still_counts(home: Home) -> None:

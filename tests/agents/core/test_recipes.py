@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from agents.core import steps
-from agents.core.recipes import begin
+from agents.core.recipes import begin, supersedes
 from agents.core.state import AgentState
 from common.assignment import (
     AnyOrder,
@@ -70,3 +70,27 @@ def test_every_step_is_performed_by_the_agent_and_by_the_simulator(step: type[st
     assert any(f"steps.{named}" in text or f" {named}" in text for text in agent), "no agent performs it"
     simulated = [path.read_text() for path in (ROOT / "tests/simulator").glob("*.py")]
     assert any(f"st.{step.__name__}" in text for text in simulated), "the simulator does not know it"
+
+
+def _assigned(order: AnyOrder, epoch: int, revision: int) -> Assignment:
+    return Assignment(
+        ClusterName("c1"), MemberName("b"), IncarnationId("b" * 16), 1, Version(epoch, revision), "77", order
+    )
+
+
+@pytest.mark.parametrize(
+    ("running", "new", "is_superseded"),
+    [
+        pytest.param(Seal(), (Seal(), 3, 11), False, id="the_same_stop_goes_on"),
+        pytest.param(Seal(drain=True), (Seal(drain=True), 3, 11), False, id="also_a_clean_one"),
+        pytest.param(Seal(drain=True), (Seal(), 3, 11), True, id="the_time_for_a_clean_stop_is_up"),
+        pytest.param(Seal(), (Seal(), 4, 11), True, id="of_another_epoch"),
+        pytest.param(Seal(), (_ORDERS[3], 3, 11), True, id="it_is_the_candidate"),
+        pytest.param(_ORDERS[3], (_ORDERS[3], 3, 11), True, id="a_promotion_is_looked_at_again"),
+        pytest.param(_ORDERS[4], (_ORDERS[4], 3, 11), True, id="so_is_what_is_served"),
+    ],
+)
+def test_a_seal_under_way_is_not_begun_anew_for_a_later_revision_of_its_epoch(
+    running: AnyOrder, new: tuple[AnyOrder, int, int], is_superseded: bool
+) -> None:
+    assert supersedes(_assigned(running, 3, 10), _assigned(*new)) is is_superseded
