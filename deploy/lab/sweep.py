@@ -20,6 +20,7 @@ from deploy.lab.mounts import thaw_below, unmount_below
 from deploy.lab.namespaces import NAMESPACES, inodes_of, remove_namespaces_of, runs_with_namespaces
 from deploy.lab.processes import RUN_VARIABLE, Marks
 from deploy.lab.run_folder import KEEP_MARK, RunId, folders_of_runs, remove_folder
+from deploy.lab.shared_memory import remove_left_behind, remove_named_by
 
 IMMEDIATE_STOP_WITHIN_S = 3.0
 OWNER_DIES_WITHIN_S = 10.0
@@ -66,7 +67,9 @@ def end_processes(run: RunId, folders: list[Path]) -> None:
     stop_at_once(postmasters)
     processes.kill_until_none(everything)
     for data in data_directories:
-        remove_shared_memory(data)
+        remove_named_by(data)
+    clusters = [found for folder in folders for found in folder.glob("hosts/*/*/PG_VERSION")]
+    remove_left_behind({found.stat().st_uid for found in clusters}, run.owner_started)
 
 
 def stop_at_once(postmasters: set[int]) -> None:
@@ -75,19 +78,6 @@ def stop_at_once(postmasters: set[int]) -> None:
     ends_at_s = time.monotonic() + IMMEDIATE_STOP_WITHIN_S
     while any(processes.is_live(pid) for pid in postmasters) and time.monotonic() < ends_at_s:
         time.sleep(0.01)
-
-
-def remove_shared_memory(data_directory: Path) -> None:
-    """The segment that a killed postmaster names in its file, if nobody is attached to it any more."""
-    try:
-        lines = (data_directory / "postmaster.pid").read_text().split("\n")
-        segment = lines[6].split()[1]
-    except (OSError, IndexError):
-        return
-    for line in Path("/proc/sysvipc/shm").read_text().split("\n")[1:]:
-        fields = line.split()
-        if fields and fields[1] == segment and fields[6] == "0":
-            subprocess.run(["ipcrm", "-m", segment], capture_output=True, timeout=10, check=False)
 
 
 def _is_postgres(pid: int) -> bool:

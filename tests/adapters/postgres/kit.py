@@ -48,7 +48,7 @@ from common.clock import BootClock
 from common.ids import ClusterName, IncarnationId, MemberName
 from common.lsn import Lsn
 from common.rule import FENCE
-from deploy.lab.sweep import remove_shared_memory
+from deploy.lab.shared_memory import remove_named_by
 
 CLUSTER = ClusterName("shop")
 PATIENCE_S = 20.0
@@ -135,7 +135,7 @@ class Member:
     ) -> None:
         await self.instance.__aexit__(kind, error, trace)
         self.kill()
-        remove_shared_memory(self.data)  # a killed postmaster leaves its segment, and its folder is removed
+        remove_named_by(self.data)  # a killed postmaster leaves its segment, and its folder is removed
 
     @property
     def data(self) -> Path:
