@@ -51,7 +51,6 @@ LOADS_AT_ONCE = 64
 until its own deadline."""
 YIELDS_EVERY_US = 2_000
 """Then beats and streams have their turn, however many clusters decide."""
-ANNOUNCE_AFTER_S = 0.02
 SAVES_IN_A_ROW_MAX = 16
 """More than any sequence of the protocol needs without hearing from anybody; the next turn goes on."""
 
@@ -90,7 +89,7 @@ class Loop:
         was decided under that one."""
         self._loading = asyncio.Semaphore(LOADS_AT_ONCE)
         self._changed = asyncio.Event()
-        self._is_announced = False
+        self._has_news = False
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as waiting:
@@ -120,7 +119,7 @@ class Loop:
         self._look_at_nodes(case)
         decision = None if case.must_load else self._decide(case)
         if decision is not None and decision.record is None:
-            rest = self._dispatch.start(case, decision)
+            rest = self._start(case, decision)
             if rest is not None:
                 self._apart(case, rest, waiting)
             return
@@ -160,13 +159,20 @@ class Loop:
                 return  # the term ended between the decision and this task of its own
             if decision.record is not None and not await self._save(case, decision.record):
                 return
-            rest = self._dispatch.start(case, decision)
+            rest = self._start(case, decision)
             if rest is not None:
                 await rest
             if decision.record is None:
                 return
             decision = None
         self._missed.add(case.cluster)  # let the others have their turn first
+
+    def _start(self, case: Case, decision: Decision) -> Coroutine[Any, Any, None] | None:
+        """Orders go out before anybody's screen is drawn anew."""
+        rest = self._dispatch.start(case, decision)
+        if self._has_news:
+            self._announce()
+        return rest
 
     def _may_decide(self, case: Case) -> bool:
         return self._clock.now() >= case.pause_until and self._leads()
@@ -182,7 +188,9 @@ class Loop:
         # Before anything is sent: one that leaves the epoch grants nothing from this moment on.
         self._leases.stand(case.cluster, decision.grant)
         if self._audit.decided(case.cluster, decision, took_us=self._clock.now() - now):
-            self._announce_change()
+            self._has_news = True
+            if decision.record is not None:
+                self._announce()  # the save that follows takes its time, and then it is decided anew
         return decision
 
     def _moved_on(self, case: Case, now: Instant) -> Instant | None:
@@ -268,7 +276,7 @@ class Loop:
         if record is not None:
             self._highest_seen.note(case.cluster, Version(record.epoch, revision))
             self._audit.knows(case.cluster, record)
-        self._announce_change()
+        self._has_news = True  # told with the decision that follows
 
     def _failed(self, case: Case, what: str, error: Exception) -> None:
         pause_ms = case.failed(self._clock.now())
@@ -296,14 +304,8 @@ class Loop:
         """Until something that people want to see has changed, in any cluster."""
         await self._changed.wait()
 
-    def _announce_change(self) -> None:
-        """Soon, once for what changes together: orders go out before anybody's screen is drawn anew."""
-        if not self._is_announced:
-            self._is_announced = True
-            asyncio.get_running_loop().call_later(ANNOUNCE_AFTER_S, self._announce)
-
     def _announce(self) -> None:
-        self._is_announced = False
+        self._has_news = False
         self._changed.set()
         self._changed = asyncio.Event()
 
