@@ -23,7 +23,7 @@ from agents.hands import Hands
 from agents.ports import Instance
 from agents.postgres.probe_commit import ProbeOutcome
 from common.clock import Clock
-from common.facts import WriteState
+from common.facts import PostgresState, WriteState
 from common.profile import Profile
 from common.rule import RuleKind
 from common.timebase import elapsed_ms
@@ -78,8 +78,13 @@ class Prober:
     async def _probe_once(self, within_ms: int) -> None:
         state = self._store.current
         rule = rule_served(state)
-        if rule is None or self._instance.primary_since is None:
-            await self._instance.keep_probe_warm()
+        since = self._instance.primary_since
+        if rule is None or since is None:
+            seen = self._keeper.seen
+            if (
+                seen.answered and seen.postgres is PostgresState.STANDBY
+            ):  # one that starts has other things to do
+                await self._instance.keep_probe_warm()
             return
         generation = self._hands.generation
         outcome = await self._instance.probe_commit(
@@ -95,7 +100,8 @@ class Prober:
             self._fencing.extend(begun_at=outcome.begun_at, lease_ms=self._profile().lease_ms)
         if not self._fencing.is_open:
             await self._maybe_open(outcome, generation)
-        self._keeper.probed(outcome)  # clients first
+        if self._instance.primary_since == since:  # it may have died meanwhile: clients came first
+            self._keeper.probed(outcome)
 
     async def _maybe_open(self, outcome: ProbeOutcome, generation: int) -> None:
         lease_ms = self._profile().lease_ms

@@ -24,6 +24,7 @@ _COMMIT = """
 select current_setting('synchronous_standby_names'), pg_logical_emit_message(true, 'primacy', '')::text
 """
 _NUDGE = "select pg_logical_emit_message(true, 'primacy', '')"
+_ALIVE = "select 1"
 _WAITS = "select wait_event = 'SyncRep' from pg_stat_activity where pid = %s"
 _WITNESS_WITHIN_MS = 200
 _CONNECT_WITHIN_MS = 500
@@ -80,10 +81,16 @@ class ProbeCommits:
         return self._of_answer(pending, expected_rule)
 
     async def keep_warm(self) -> None:
-        """Connected already when a standby is promoted: the first probe commit opens the door. Never raises."""
+        """Connected already when a standby is promoted: the first probe commit opens the door. Asked for something, as
+        a session does not hear that PostgreSQL was restarted. Never raises."""
+        if self._pending is not None and self._pending.done:
+            with suppress(StepFailed):
+                self._pending.rows()
+                self._session.take_back(self._pending)
+            self._pending = None
         if self._pending is None:
-            with suppress(NoAnswer):
-                await self._session.connect(_CONNECT_WITHIN_MS)
+            with suppress(StepFailed):
+                await self._session.run(_ALIVE, within_ms=_CONNECT_WITHIN_MS)
 
     async def close(self) -> None:
         if self._pending is not None:

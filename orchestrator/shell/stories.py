@@ -7,7 +7,7 @@ note that can't be written for long is given up: the log has it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -31,9 +31,11 @@ WAITING_MAX = 50_000
 """A new leader tells of every cluster how it stands; with thousands of them that takes a minute to store."""
 
 GATHER_MS = 300
-"""A leader that dies takes at most so much of the account with it; its log has it."""
+"""A leader that dies takes so much of the account with it; its log has it."""
+GATHERED_MAX = 64
 
-Told = tuple[ClusterName, Story | CanaryOutage, int]
+Told = tuple[int, ClusterName, Story | CanaryOutage, int]
+"""In which term of this process, of which cluster, what, and when (wall clock, ms)."""
 Notes = dict[tuple[Shelf, ClusterName, str], bytes]
 Listener = Callable[[ClusterName, Story], None]
 
@@ -56,6 +58,7 @@ class Stories:
         self._incidents: dict[ClusterName, Incident] = {}
         self._found_over: dict[ClusterName, int] = {}
         """By cluster, the epoch whose incident had ended before this leader told anything of it."""
+        self._terms_count = 0
         self._notes: Notes = {}
         """Gathered, and not stored yet."""
         self._storing = False
@@ -104,7 +107,7 @@ class Stories:
             name = what.name if isinstance(what, Story) else "outage"
             log.warning("story.not_stored", cluster=cluster, epoch=what.epoch, name=name)
         else:
-            self._waiting.put_nowait((cluster, what, wall_ms))
+            self._waiting.put_nowait((self._terms_count, cluster, what, wall_ms))
 
     @property
     def is_idle(self) -> bool:
@@ -112,10 +115,15 @@ class Stories:
         return self._waiting.empty() and not self._storing
 
     def forget(self) -> None:
-        """Our term is over: what is in etcd is grown by somebody else now."""
+        """Our term is over: what is in etcd is grown by somebody else now. What was told and not stored is lost."""
+        self._terms_count += 1
+        self._forget_accounts()
+        self._operations.interrupt()
+
+    def _forget_accounts(self) -> None:
+        self._notes = {}
         self._incidents.clear()
         self._found_over.clear()
-        self._operations.interrupt()
 
     async def run(self) -> None:
         """What is told first is stored at once, and what follows soon after it is gathered: in the middle of a failover
@@ -125,17 +133,29 @@ class Stories:
             self._storing = False
             gathered = [await self._waiting.get()]
             self._storing = True
-            if stored_at is not None:
+            if stored_at is not None and self._waiting.qsize() < GATHERED_MAX:
                 left_ms = self._gather_ms - elapsed_ms(since=stored_at, now=self._clock.now())
                 await asyncio.sleep(max(0, left_ms) / 1000)
-            while not self._waiting.empty():
+            while not self._waiting.empty() and len(gathered) < GATHERED_MAX:
                 gathered.append(self._waiting.get_nowait())
-            for cluster, what, wall_ms in gathered:
-                self._notes |= await self._grown(cluster, what, wall_ms)
-            for (shelf, cluster, note_id), body in self._notes.items():
-                await self._store(shelf, cluster, note_id, body)
-            self._notes.clear()
+            await self._store_all(gathered)
             stored_at = self._clock.now()
+
+    async def _store_all(self, gathered: Sequence[Told]) -> None:
+        """What was told in a term that is over by now is dropped, also where it ends in the middle."""
+        for term, cluster, what, wall_ms in gathered:
+            if term != self._terms_count:
+                continue
+            notes = await self._grown(cluster, what, wall_ms)
+            if term != self._terms_count:
+                self._forget_accounts()
+                continue
+            self._notes |= notes
+        term = self._terms_count
+        for (shelf, cluster, note_id), body in self._notes.items():
+            if term == self._terms_count:
+                await self._store(shelf, cluster, note_id, body)
+        self._notes = {}
 
     async def _grown(self, cluster: ClusterName, what: Story | CanaryOutage, wall_ms: int) -> Notes:
         """What is to be stored now that this was told."""

@@ -37,6 +37,7 @@ class FakeInstance:
         self.hung = asyncio.Event()
         self.on_step: Callable[[Step], None] = lambda step: None
         self.primary_since: Instant | None = None
+        self.warmed_count = 0
         self.end_of_recovery_lsn: Lsn | None = None
         self.postmaster_alive = False
         self.activity = ""
@@ -67,7 +68,7 @@ class FakeInstance:
         return self.probe
 
     async def keep_probe_warm(self) -> None:
-        return None
+        self.warmed_count += 1
 
 
 def acknowledged(at: Instant, end_lsn: int) -> ProbeOutcome:

@@ -17,6 +17,7 @@ from agents.epoch_store import EpochStore
 from agents.facts_keeper import FactsKeeper
 from agents.fencing import Fencing
 from agents.hands import Hands
+from agents.postgres.facts import PartialFacts
 from agents.prober import Prober
 from common.assignment import AnyOrder, Assignment, Follow, Rebuild, Seal, Serve, Upstream, Version, Wait
 from common.facts import PostgresState
@@ -201,3 +202,22 @@ async def test_a_step_that_waits_for_its_turn_is_cut_off_as_well(shell: Shell) -
     with pytest.raises(StepFailed, match="cut off"):
         await cloning
     assert not any(isinstance(step, Clone) for step in shell.instance.performed)
+
+
+@pytest.mark.parametrize(
+    ("seen", "is_warmed"),
+    [
+        pytest.param(PartialFacts(PostgresState.STANDBY, answered=True), True, id="a_standby"),
+        pytest.param(PartialFacts(PostgresState.STANDBY), False, id="one_that_did_not_answer"),
+        pytest.param(PartialFacts(PostgresState.STARTING, answered=True), False, id="one_that_recovers"),
+        pytest.param(PartialFacts(PostgresState.STOPPED, answered=True), False, id="one_that_is_down"),
+    ],
+)
+async def test_only_a_standby_that_answers_keeps_its_probe_warm(
+    shell: Shell, seen: PartialFacts, is_warmed: bool
+) -> None:
+    shell.keeper.measured(seen)
+    probing = asyncio.ensure_future(shell.prober.run())
+    await asyncio.sleep(0.01)
+    probing.cancel()
+    assert (shell.instance.warmed_count > 0) is is_warmed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -39,6 +40,17 @@ async def test_one_that_is_gone_already_is_not_waited_for(sleepers: list[subproc
     sleepers[0].wait()
     assert await ended_within([sleepers[0].pid], LONG_MS)
     assert await ended_within([], LONG_MS)
+
+
+async def test_without_descriptors_it_says_that_it_does_not_know(
+    sleepers: list[subprocess.Popen[bytes]],
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, hard))
+    try:
+        assert not await ended_within([sleepers[0].pid], LONG_MS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_one_that_stands_still_is_waited_for_to_the_deadline(

@@ -98,6 +98,21 @@ async def test_the_first_word_of_an_incident_is_stored_at_once_and_those_soon_af
     ]
 
 
+async def test_an_account_of_a_term_that_ended_is_not_put_over_the_next_leader_s() -> None:
+    history, clock = MemoryHistory(), HandClock()
+    async with leader(history, clock) as first, leader(history, clock) as second:
+        first.tell(SHOP, Story(7, "sealing", "PrimaryCrashed"))
+        while not history.puts_count:
+            await asyncio.sleep(0)
+        first.tell(SHOP, Story(7, "promoting", "b at 1@0/1"))
+        first.forget()
+        second.tell(SHOP, Story(7, "promoted", "b is promoted"))
+        while history.puts_count < 2:
+            await asyncio.sleep(0)
+        first.tell(SHOP, Story(7, "whole", "everybody streams"))
+    assert [step.name for step in incident(history, 7).steps] == ["sealing", "promoted", "whole"]
+
+
 async def test_what_was_refused_is_kept_as_an_operation_and_is_no_incident() -> None:
     history, clock = MemoryHistory(), HandClock()
     async with leader(history, clock) as stories:

@@ -201,6 +201,11 @@ async def test_a_standby_keeps_the_session_warm_in_which_it_probes_as_a_primary(
         await b.instance.keep_probe_warm()
         await b.instance.keep_probe_warm()
         assert int(b.ask(sessions)) == before + 1
+        await b.perform(StopPostgres())
+        await b.perform(StartStandby())
+        await b.instance.keep_probe_warm()  # hears that the session is gone
+        await b.instance.keep_probe_warm()
+        before = int(b.ask(sessions)) - 1
         await b.perform(EndClients())
         await b.perform(PromotePostgres(10_000))
         await b.perform(WriteSettings(SOLO))
