@@ -80,15 +80,16 @@ def least_of(found: list[Hurdle], sealed: Mapping[Incarnation, At]) -> At | None
     return highest
 
 
-def reachable(fleet: Fleet, record: Record) -> dict[Incarnation, At]:
-    """Members that the leader can talk to, that are who the record takes them for, and where their logs end."""
+def reachable(fleet: Fleet, record: Record, *, or_damaged: bool = False) -> dict[Incarnation, At]:
+    """Members that the leader can talk to, that are who the record takes them for, and where their logs end.
+    `or_damaged`: those too of which only a seal would tell that their disk has lost something."""
     leader = fleet.control
     found: dict[Incarnation, At] = {}
     for member in record.members:
         agent, server = fleet.agents[member.name], fleet.postgres[member.name]
         if not agent.alive or agent.state.incarnation != member.incarnation or agent.state.rebuilding:
             continue
-        if not _is_able(agent, server):
+        if not _is_able(agent, server, or_damaged=or_damaged):
             continue
         if server.state in _NO_DATA or not fleet.network.both_ways(leader.place, member.name):
             continue
@@ -96,14 +97,14 @@ def reachable(fleet: Fleet, record: Record) -> dict[Incarnation, At]:
     return found
 
 
-def _is_able(agent: Agent, server: Postgres) -> bool:
+def _is_able(agent: Agent, server: Postgres, *, or_damaged: bool) -> bool:
     """It can do now what a seal takes: its processes run, its disk takes what is written, its WAL can be read."""
     host = agent.host
     return (
         not host.agent_process.frozen
         and not host.postgres_process.frozen
         and not server.full
-        and server.damaged_from is None
+        and (or_damaged or server.damaged_from is None)
         and server.world.now_us >= max(server.stalled_until, agent.stalled_until)
     )
 

@@ -52,8 +52,9 @@ def wrongly_told(fleet: Fleet, reasons: tuple[ReasonLine, ...]) -> str:
 
 
 def _believed(fleet: Fleet, record: Record) -> dict[Incarnation, At]:
-    """Before the epoch is left nobody knows of a damaged disk of the primary: only a seal tells (seed 900002388)."""
-    known = reachable(fleet, record)
+    """Before the epoch is left nobody knows of a damaged disk: only a seal tells (seed 900002388 of the primary's, seed
+    1310000204 of a standby's, which then counts for R2 all the same)."""
+    known = reachable(fleet, record, or_damaged=record.phase is Phase.STABLE)
     if record.phase is Phase.STABLE and record.primary is not None:
         member, server = record.the(record.primary), fleet.postgres[record.primary]
         same = fleet.agents[member.name].state.incarnation == member.incarnation  # or else seed 920005687
