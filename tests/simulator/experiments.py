@@ -88,6 +88,8 @@ def one_is_gone_for_good(s: Scene) -> None:
 
     def serves_or_is_strict() -> bool:
         """The last voter of a strict cluster is waited for; a rule that is solo on who is gone, too (I5). It is said."""
+        if victim not in fleet.down:
+            return True  # another fault's end brought it back (seed 1320003966): what it should do now is judged there
         if serves() or (fleet.spec.when_last_voter_lost == STRICT and _says(fleet, Reason.STRICT_WAITS)):
             return True
         at = fleet.record() or _no_record()
