@@ -130,6 +130,7 @@ SCENARIOS = (
         15_000,
         _candidates_host_lost,
         diagnosed=(Diagnosis.CRASHED,),
+        also_diagnosed=(Diagnosis.HOST_LOST,),  # it may be the primary already
     ),
     Scenario(
         "candidate's host lost while it is promoted",
@@ -138,6 +139,7 @@ SCENARIOS = (
         15_000,
         _candidates_host_lost_while_promoted,
         diagnosed=(Diagnosis.CRASHED,),
+        also_diagnosed=(Diagnosis.HOST_LOST,),  # it may be the primary already
     ),
     Scenario(
         "new primary killed just after its promotion",
