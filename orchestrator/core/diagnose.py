@@ -62,7 +62,8 @@ _ROOM_MIB = 128
 _REPORTS_MISSING_MS = 2_000
 """An agent reports once a second: one late report says nothing, whatever the profile."""
 _HEARD_LATER_MS = 150
-"""A witness disagrees only if it heard clearly after we did: the last words take their time."""
+"""A witness, or another control node, disagrees only if it heard clearly after we did: the same last words take their
+time to each of us."""
 _RECEIVED_WITHIN_MS = 3_000
 """PostgreSQL gives up a stream on which nothing came for two seconds (wal_receiver_timeout, agents/postgres/settings.py),
 and its agent has a second to notice. A receiver that is there after that hangs, and proves nothing."""
@@ -136,7 +137,7 @@ def _verdict(
     if (
         elsewhere is not None
         and elsewhere >= before_ms(now, profile.suspect_floor_ms)
-        and elsewhere > last_at
+        and elsewhere > last_at + _HEARD_LATER_MS * 1000
     ):
         age_ms = elapsed_ms(since=elsewhere, now=now)
         text = f"{measured}; another control node heard it {age_ms} ms ago"

@@ -67,6 +67,22 @@ def test_what_another_control_node_heard_before_we_did_proves_nothing() -> None:
     assert _finding(seen)[0] is Diagnosis.HOST_LOST
 
 
+@pytest.mark.parametrize(
+    ("elsewhere_ms", "expected"),
+    [
+        pytest.param(599, Diagnosis.HOST_LOST, id="the_same_last_beat"),
+        pytest.param(450, Diagnosis.CONTROL_PATH_CUT, id="a_later_one"),
+    ],
+)
+def test_the_last_beat_that_came_a_moment_later_elsewhere_is_no_cut_path(
+    elsewhere_ms: int, expected: Diagnosis
+) -> None:
+    """Seen on real hosts: silent for 608 ms, and another control node heard it 599 ms ago."""
+    seen = _suspected(elsewhere_ms=elsewhere_ms, sql=ProbeAnswer.SILENT)
+    members = {**seen.members, _A: _silent_primary(608)}
+    assert _finding(replace(seen, members=members))[0] is expected
+
+
 @pytest.mark.covers("S9")
 def test_a_postgresql_that_answers_our_own_query_is_left_alone() -> None:
     assert _finding(_suspected(sql=ProbeAnswer.PRIMARY)) == (Diagnosis.AGENT_LOST, Reason.AGENT_LOST)
