@@ -41,10 +41,10 @@ is as wrong as none. In passing a primary may be suspected, or starting, or a ne
 nothing is wrong with the primary nothing may be said of it; what is said of the others then (a member is silent, nobody
 leads, the name server does not answer) is compared too, as far as `tests/chaos` names it (`history`, `status`).
 
-**The canary** of Primacy is on, and is no witness: what it wrote into the incident is compared with the reference
-client's journal. That client notices only at the end of a hung connect that another address serves, so its gap has a
-least length too, up to the beginning of its last failed attempt. Further than {WITHIN_MS} ms outside of the two, and than
-the canary says that it was blind itself, the canary is `late`, further than {WRONG_FROM_MS} ms, or where a failover under
+**The canary** of Primacy is on, and is no witness: what it wrote into the incident is compared with the journals of the
+two clients that write through DNS. They notice only at the end of a hung connect that another address serves, so their
+gaps have a least length too, up to the beginning of the last failed attempt; and on a busy machine one is let in later
+than the other. Further than {WITHIN_MS} ms outside of the least and the most of them, and than the canary says that it was blind itself, the canary is `late`, further than {WRONG_FROM_MS} ms, or where a failover under
 one leader has no figure of it, `WRONG`. Where the fault is on the canary's own way nothing is compared.
 
 **Bounds** are for the longest gap of the reference client through DNS. {NO_INTERRUPTION_MS} ms is that client's
