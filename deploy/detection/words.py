@@ -35,13 +35,15 @@ the profile's *floor*, and never more than its *ceiling*. With beats that come i
 control nodes; where one of them hears a member, it gives up the election.
 4. *Witnesses.* The leader asks the other control nodes what they heard, and the primary's PostgreSQL, over a connection \
 that is open already, whether it answers; and it looks whether a standby received anything from the primary clearly (150 ms) \
-after its last word. One yes is enough: then no failover, and the status says which path is cut or that only the agent is \
-gone. Whoever does not answer is waited for as long as the profile says. Only then is the epoch left: the record says \
-SEALING.
+after its last word. That counts while the standby is heard itself, and for three seconds from what it received: it may \
+be lost with the primary, or hang. One yes is enough: then no failover, and the status says which path is cut or that only \
+the agent is gone. Whoever does not answer is waited for as long as the profile says. Only then is the epoch left: the \
+record says SEALING.
 
 So a lost host is given up after about the floor, less the part of a beat's period that had passed, and the time for the \
 witnesses, because the PostgreSQL of a lost host does not answer. A false failover needs all of these at once: silence that \
-passes the threshold, at every control node, no answer by SQL, and no standby that received anything.
+passes the threshold, at every control node, no answer by SQL, and no standby that is heard and receives \
+anything. A standby whose seal is needed must be heard too, so it would be such a witness if it streamed.
 
 Nothing is done where nobody could take over: then the failover is due, and the history says why it can't be.
 """

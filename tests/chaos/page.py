@@ -44,8 +44,9 @@ leads, the name server does not answer) is compared too, as far as `tests/chaos`
 **The canary** of Primacy is on, and is no witness: what it wrote into the incident is compared with the journals of the
 two clients that write through DNS. They notice only at the end of a hung connect that another address serves, so their
 gaps have a least length too, up to the beginning of the last failed attempt; and on a busy machine one is let in later
-than the other. Further than {WITHIN_MS} ms outside of the least and the most of them, and than the canary says that it was blind itself, the canary is `late`, further than {WRONG_FROM_MS} ms, or where a failover under
-one leader has no figure of it, `WRONG`. Where the fault is on the canary's own way nothing is compared.
+than the other. Further than {WITHIN_MS} ms outside of the least and the most of them, and than the canary says that it
+was blind itself, the canary is `late`, further than {WRONG_FROM_MS} ms, or where a failover under one leader has no
+figure of it, `WRONG`. Where the fault is on the canary's own way nothing is compared.
 
 **Bounds** are for the longest gap of the reference client through DNS. {NO_INTERRUPTION_MS} ms is that client's
 deadline for a write: "none" means that no client had to connect anew. A multi-host string may take

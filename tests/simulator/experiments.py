@@ -55,8 +55,7 @@ def _serves_without(fleet: Fleet, lost: str) -> Callable[[], bool]:
     rows = fleet.checkers.client_rows
 
     def does() -> bool:
-        record = fleet.record()
-        assert record is not None
+        record = fleet.record() or _no_record()
         settled = record.phase is Phase.STABLE and not record.prior and record.target is None
         return settled and record.primary != lost and fleet.serving() and fleet.checkers.client_rows > rows
 
@@ -88,9 +87,10 @@ def one_is_gone_for_good(s: Scene) -> None:
 
     def serves_or_is_strict() -> bool:
         """The last voter of a strict cluster is waited for; a rule that is solo on who is gone, too (I5). It is said."""
-        if victim not in fleet.down:
-            return True  # another fault's end brought it back (seed 1320003966): what it should do now is judged there
-        if serves() or (fleet.spec.when_last_voter_lost == STRICT and _says(fleet, Reason.STRICT_WAITS)):
+        is_strict = fleet.spec.when_last_voter_lost == STRICT and _says(fleet, Reason.STRICT_WAITS)
+        if (
+            serves() or is_strict or victim not in fleet.down
+        ):  # brought back by another fault: seed 1320003966
             return True
         at = fleet.record() or _no_record()
         return at.primary == victim and not at.rule.waits and _says(fleet, Reason.SEALS_OUT_OF_REACH)
@@ -108,16 +108,12 @@ def two_are_gone_one_after_the_other(s: Scene) -> None:
     fleet, world, gone = s.fleet, s.fleet.world, [anew(s).primary]
 
     def lose_the_next() -> None:
-        record = fleet.record()
-        if record is not None and not record.rule.waits:
-            return  # the other one was given up by another fault, so this one may acknowledge alone (seed 1300024793)
         gone.append(anew(s).primary)
         fleet.lose_host(gone[1])
 
-    fleet.once(lambda record: record.phase is Phase.STABLE and record.epoch > epoch, lose_the_next)
-    record = fleet.record()
-    assert record is not None
-    epoch = record.epoch
+    # Not in solo, where another fault gave the other one up (seed 1300024793).
+    fleet.once(lambda at: at.phase is Phase.STABLE and at.epoch > epoch and at.rule.waits, lose_the_next)
+    epoch = (fleet.record() or _no_record()).epoch
     fleet.lose_host(gone[0])
     world.run_until(world.now_us + 8_000_000)
     if len(gone) < 2:
@@ -125,8 +121,7 @@ def two_are_gone_one_after_the_other(s: Scene) -> None:
     rows = fleet.checkers.client_rows
 
     def serves_or_may_not() -> bool:
-        at = fleet.record()
-        assert at is not None
+        at = fleet.record() or _no_record()
         third = next(m for m in at.members if m.name not in gone)
         seal = at.seal_of(third.name)
         if seal is not None and any(p.bound is not None and p.bound > seal.position for p in at.prior):

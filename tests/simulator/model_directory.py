@@ -56,6 +56,9 @@ class DataDirectory:
     flush_known: bool = False
     """Something was streamed since the start: pg_last_wal_receive_lsn() says more than a segment's start (E5)."""
     half_record: bool = False
+    flushed_before: int = 0
+    """What was flushed when replay could not read some of it and asked for it again: on the same timeline the receive LSN
+    does not go back then (RequestXLogStreaming), only a restart forgets it."""
     """The receiver flushed, and reported, the first part of the next record (V6, G4)."""
     damaged_from: int | None = None
     """From here on the WAL on disk can't be read; it lies above what was replayed (V7)."""
@@ -98,7 +101,7 @@ class DataDirectory:
     @property
     def reported_flush(self) -> int:
         """pg_last_wal_receive_lsn() of a standby: the middle of a record, too (V6)."""
-        return self.flushed_end + (40 if self.half_record else 0)
+        return max(self.flushed_end + (40 if self.half_record else 0), self.flushed_before)
 
     @property
     def readable_end(self) -> int:
@@ -175,6 +178,7 @@ class DataDirectory:
         self.checkpoint_timeline = 1
         self.system_identifier, self.marker = "", ()
         self.standby_signal = self.clean = self.half_record = False
+        self.flushed_before = 0
         self.slots = set()
         self.conf = Conf()
         self.damaged_from = None
@@ -217,6 +221,7 @@ class DataDirectory:
     def restarted(self) -> None:
         """What does not survive the end of the server: the receive LSN, the reason why replay stood still."""
         self.half_record = self.flush_known = False
+        self.flushed_before = 0
         self.held_by, self.held_until = "", 0
 
 

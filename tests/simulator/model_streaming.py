@@ -89,9 +89,12 @@ class Streaming(DataDirectory):
             self._connect_later()
             return
         if self.damaged_from is not None:
+            self.flushed_before = self.reported_flush
             self.cut(self.damaged_from)  # replay could not read it: asked for again from there
             self.damaged_from = None
         self.half_record = False
+        if upstream.timeline != self.timeline:
+            self.flushed_before = 0
         if self.on_connect is not None:
             self.on_connect(self.itself(), upstream, conf.epoch)
         self.next_pid += 1
