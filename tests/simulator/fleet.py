@@ -149,7 +149,7 @@ class Fleet:
             agent.host.heal()
             if not agent.alive:
                 agent.boot_up()
-        self.etcd.down_until_us = self.etcd.slow_until_us = 0
+        self.etcd.heal()
         self.names.down_until_us = self.names.slow_until_us = 0
         for node in self.nodes:
             node.fail_after_save = node.fail_in_dispatch = 0

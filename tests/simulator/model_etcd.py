@@ -153,6 +153,14 @@ class Etcd:
 
         self.world.after(LEASE_US, look)
 
+    def heal(self) -> None:
+        """There is a majority from now on: a lease gets its time anew, and not that of a majority which was to come later
+        (seed 1350007359)."""
+        self.down_until_us = self.slow_until_us = 0
+        if self.term and self._lease_until_us > self.world.now_us + LEASE_US:
+            self._lease_until_us = self.world.now_us + LEASE_US
+            self._expire_later(self.lease)
+
     def _vacate(self) -> None:
         self.term, self.holder, self.lease = 0, "", 0
         self.revision += 1
