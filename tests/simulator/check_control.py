@@ -45,6 +45,7 @@ class ControlCheckers:
             return
         if new.epoch > old.epoch:
             self._left_us[old.epoch] = (now_us, self._fleet.etcd.holder, self._fleet.etcd.term)
+        self._left_us.pop(new.epoch, None)  # etcd was restored, and nobody had heard that it was left (R14)
         if old == new:
             raise Violation(f"what stands in the record is written again: epoch {new.epoch} {new.phase}")
         self._saves.append(now_us)
