@@ -268,11 +268,9 @@ class CanaryTarget:
 class CanaryEar(Protocol):
     """Who hears what became of the canary's writes. It neither waits nor raises."""
 
-    def acknowledged(
-        self, at: Instant, begun_at: Instant, connect_begun_at: Instant | None, stalled_us: int
-    ) -> None:
-        """The only outcome that counts as one: no warning, on a connection through the name. `connect_begun_at`:
-        of the first write of a connection. `stalled_us`: how long the writer's process did not run, in all."""
+    def acknowledged(self, at: Instant, begun_at: Instant, stalled_us: int) -> None:
+        """The only outcome that counts as one: no warning, on a connection through the name. `stalled_us`: how long
+        the writer's process did not run, in all."""
         ...
 
     def failed(self, what: str, outcome: str, turned_away_at: Instant, text: str, stalled_us: int) -> None:

@@ -1,7 +1,7 @@
 """How long nothing was acknowledged: the arithmetic of the canary's gaps.
 
 Pure. A gap reaches from one acknowledged write to the next. What a canary can't know stands beside it: that it
-began to look in the middle, that it was last turned away some time before it was let in, that its own process
+began to look in the middle, that it was last turned away some time before it was served, that its own process
 did not run. Nothing here decides anything; what it says is for people.
 """
 
@@ -23,8 +23,6 @@ class Gap:
     """The first one after it, or now while it goes on."""
     turned_away_at: Instant | None = None
     """The newest moment of which it is known that no client could write then."""
-    let_in_at: Instant | None = None
-    """When the attempt began that ended it; None: unknown."""
     stalled_us: int = 0
     """How long the canary's own process did not run at either end of it, as far as it knows."""
     seen_whole: bool = True
@@ -46,9 +44,9 @@ class Gap:
         if self.stalled_us:
             resolution_ms += -(-self.stalled_us // MS_US)
         if self.turned_away_at is not None:
-            # Whoever had begun any time between the two might have been served; the pause is a period by itself.
-            let_in_at = self.ended_at if self.let_in_at is None else self.let_in_at
-            blind_ms = elapsed_ms(since=self.turned_away_at, now=let_in_at)
+            # Another client might have been served any time between the two, also while the attempt that ended the
+            # gap took its time on a busy host; the pause is a period by itself.
+            blind_ms = elapsed_ms(since=self.turned_away_at, now=self.ended_at)
             resolution_ms = max(resolution_ms, blind_ms - PERIOD_MS)
         return min(resolution_ms, max(self.length_ms, PERIOD_MS))
 
@@ -68,13 +66,9 @@ class Acknowledgements:
     """Since the newest acknowledgement."""
 
 
-def acknowledged(
-    before: Acknowledgements, at: Instant, *, begun_at: Instant, stalled_us: int
-) -> tuple[Acknowledgements, Gap]:
-    """A write was acknowledged; with its connect, where that was new, it had begun at `begun_at`. `stalled_us` counts
-    all stalls of the process so far."""
-    gap = replace(open_gap(before, at, stalled_us=stalled_us), let_in_at=begun_at)
-    return Acknowledgements(before.since, stalled_us, last_at=at), gap
+def acknowledged(before: Acknowledgements, at: Instant, *, stalled_us: int) -> tuple[Acknowledgements, Gap]:
+    """A write was acknowledged. `stalled_us` counts all stalls of the process so far."""
+    return Acknowledgements(before.since, stalled_us, last_at=at), open_gap(before, at, stalled_us=stalled_us)
 
 
 def turned_away(before: Acknowledgements, at: Instant, *, stalled_us: int) -> Acknowledgements:

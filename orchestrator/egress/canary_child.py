@@ -17,10 +17,8 @@ from orchestrator.egress.pulse import Pulse
 class Mouth:
     """The ear of the writer, which says it on."""
 
-    def acknowledged(
-        self, at: Instant, begun_at: Instant, connect_begun_at: Instant | None, stalled_us: int
-    ) -> None:
-        _say(Line(at, stalled_us, begun_at, connect_begun_at))
+    def acknowledged(self, at: Instant, begun_at: Instant, stalled_us: int) -> None:
+        _say(Line(at, stalled_us, begun_at))
 
     def failed(self, what: str, outcome: str, turned_away_at: Instant, text: str, stalled_us: int) -> None:
         _say(Line(turned_away_at, stalled_us, what=what, outcome=outcome, text=text[:TEXT_MAX]))

@@ -39,7 +39,6 @@ class Line:
     at: Instant
     stalled_us: int
     begun_at: Instant = Instant(0)
-    connect_begun_at: Instant | None = None
     what: str = "write"
     outcome: str = ""
     text: str = ""
@@ -76,7 +75,7 @@ def _hear(line: Line, ear: CanaryEar) -> None:
     if line.outcome:
         ear.failed(line.what, line.outcome, line.at, line.text, line.stalled_us)
     else:
-        ear.acknowledged(line.at, line.begun_at, line.connect_begun_at, line.stalled_us)
+        ear.acknowledged(line.at, line.begun_at, line.stalled_us)
 
 
 async def _end(child: asyncio.subprocess.Process) -> None:

@@ -110,10 +110,9 @@ class _Client:
 
     async def run(self) -> None:
         while True:
-            begun_at = self._clock.now()
             try:
                 session, address = await self._connected()
-                await self._write(session, address, begun_at)
+                await self._write(session, address)
             except _Moved:
                 continue  # to the new address at once
             except (NotDelivered, OutcomeUnknown, Refused):
@@ -171,9 +170,8 @@ class _Client:
 
     # ---- writing ----
 
-    async def _write(self, session: Session, address: str, connect_begun_at: Instant) -> None:
+    async def _write(self, session: Session, address: str) -> None:
         """Until a write fails. Raise _Moved, Refused, OutcomeUnknown."""
-        first: Instant | None = connect_begun_at
         due_at = self._clock.now()
         while True:
             self._n = Instant(self._n + 1)
@@ -185,8 +183,7 @@ class _Client:
                 await session.give_up(writing)
                 self._tell_failure(error, begun_at)
                 raise
-            self._ear.acknowledged(acknowledged_at, begun_at, first, self._pulse.stalled_us)
-            first = None
+            self._ear.acknowledged(acknowledged_at, begun_at, self._pulse.stalled_us)
             due_at = max(after_ms(due_at, PERIOD_MS), self._clock.now())
             await self._sleep_until(due_at, session)
 

@@ -57,17 +57,10 @@ class Canary:
     def __post_init__(self) -> None:
         self.state = Acknowledgements(self.clock.now())
 
-    def acknowledged(
-        self, at: Instant, begun_at: Instant, connect_begun_at: Instant | None, stalled_us: int
-    ) -> None:
+    def acknowledged(self, at: Instant, begun_at: Instant, stalled_us: int) -> None:
         self.metrics.canary_attempts.labels(self.cluster, "write", "acknowledged").inc()
         self.metrics.canary_write_seconds.labels(self.cluster).observe((at - begun_at) / 1_000_000)
-        self.state, gap = acknowledged(
-            self.state,
-            at,
-            begun_at=begun_at if connect_begun_at is None else connect_begun_at,
-            stalled_us=stalled_us,
-        )
+        self.state, gap = acknowledged(self.state, at, stalled_us=stalled_us)
         self.trouble = ""
         if gap.seen_whole and (self.longest is None or gap.at_least_ms > self.longest.at_least_ms):
             self.longest = gap

@@ -37,6 +37,8 @@ class Observed:
     """The longest gap of those that write through DNS; None: the reference client had none that ended."""
     led_throughout: bool = True
     """By one control node in one term. Else a canary may have come too late for any of it."""
+    running_text: str = ""
+    """What ran on the members' hosts, and what their servers did, when the cluster did not become whole in time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from deploy.lab.fault import now_us
 from deploy.lab.fleet import Cluster, Fleet, Site
 from deploy.lab.lab import Lab, LabFailed
 from deploy.lab.programs import Programs
+from deploy.lab.running import what_runs
 from deploy.lab.witnessed import Witnessed
 from deploy.lab.witnesses import THROUGH_DNS, Witnesses
 from tests.chaos.canary import Seen, bounds_of_all_ms, newest_said
@@ -44,6 +45,11 @@ SETTLE_S = 1.0
 PHASES_S = 1.2
 AFTERWARDS_S = 1.0
 WHOLE_WITHIN_S = 120.0
+_ACTIVITY_WITHIN_S = 3.0
+_ACTIVITY = (
+    "select pid, backend_type, application_name, state, wait_event_type, wait_event, now() - query_start,"
+    " left(query, 80) from pg_stat_activity"
+)
 Say = Callable[[str], None]
 
 
@@ -135,6 +141,8 @@ def keep(row: Row, cluster: Witnessed, evidence: Path, number: int, played: str)
     shutil.copytree(cluster.folder, folder / "witnesses", ignore=shutil.ignore_patterns("password"))
     (folder / "history.txt").write_text(row.observed.history_text)
     (folder / "status.txt").write_text(row.observed.status_text)
+    if row.observed.running_text:
+        (folder / "running.txt").write_text(row.observed.running_text)
     (folder / "complaints.txt").write_text("\n".join([played, *row.complaints, *row.late, ""]))
     return replace(row, evidence=str(folder))
 
@@ -162,7 +170,7 @@ def fleet(say: Say, description: Fleet) -> Iterator[tuple[Witnessed, Witnesses]]
 def observed(scenario: Scenario, cluster: Witnessed, witnesses: Witnesses, dice: random.Random) -> Observed:
     scene = Scene(cluster, witnesses, dice)
     wall_ms = time.time_ns() // 1_000_000
-    failed, hearing, whole_after_s, status = "", None, None, None
+    failed, hearing, whole_after_s, status, running = "", None, None, None, ""
     scene.hold(SETTLE_S + dice.uniform(0, PHASES_S))
     try:
         scenario.happen(scene)
@@ -178,6 +186,7 @@ def observed(scenario: Scenario, cluster: Witnessed, witnesses: Witnesses, dice:
         scene.hold(AFTERWARDS_S)
     except LabFailed as error:
         failed = failed or str(error)
+        running = _what_runs(cluster)
     witnesses.end()
     try:
         hearing = witnesses.hearing(scene.fault_at_us or scene.began_us, scene.frozen_us)
@@ -198,7 +207,20 @@ def observed(scenario: Scenario, cluster: Witnessed, witnesses: Witnesses, dice:
         canary=newest_said(incidents, scene.epoch),
         witness=_witness(witnesses, scene.fault_at_us or scene.began_us),
         led_throughout=status is not None and int(status["term"]) == scene.term,
+        running_text=running,
     )
+
+
+def _what_runs(cluster: Witnessed) -> str:
+    lines = []
+    for member in cluster.members:
+        host = cluster.host_of(member)
+        lines += [f"{host}:", what_runs(cluster.lab.faults.pids_of(host))]
+        try:
+            lines += [cluster.sql(member, _ACTIVITY, within_s=_ACTIVITY_WITHIN_S)]
+        except LabFailed as failed:
+            lines += [str(failed)]
+    return "\n".join(lines)
 
 
 def _witness(witnesses: Witnesses, fault_at_us: int) -> Seen | None:

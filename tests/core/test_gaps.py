@@ -18,11 +18,8 @@ def at_ms(ms: int) -> Instant:
     return after_ms(START, ms)
 
 
-def answered(
-    state: Acknowledgements, ms: int, *, begun_ms: int | None = None, stalled_us: int = 0
-) -> tuple[Acknowledgements, Gap]:
-    begun_at = at_ms(ms if begun_ms is None else begun_ms)
-    return acknowledged(state, at_ms(ms), begun_at=begun_at, stalled_us=stalled_us)
+def answered(state: Acknowledgements, ms: int, *, stalled_us: int = 0) -> tuple[Acknowledgements, Gap]:
+    return acknowledged(state, at_ms(ms), stalled_us=stalled_us)
 
 
 def written(*at: int, stalled_us: int = 0) -> tuple[Acknowledgements, list[Gap]]:
@@ -64,10 +61,11 @@ def test_the_resolution_is_a_period_or_how_long_the_canary_was_blind_at_the_end(
     assert answered(state, 1_000, stalled_us=0)[1].resolution_ms == expected_ms
 
 
-def test_a_slow_start_on_the_new_primary_is_a_part_of_the_outage_and_no_blindness() -> None:
-    state = turned_away(written(0)[0], at_ms(700), stalled_us=0)
-    _, gap = answered(state, 1_000, begun_ms=721)
-    assert (gap.length_ms, gap.resolution_ms) == (1_000, PERIOD_MS)
+def test_another_client_may_have_been_served_while_the_attempt_that_ended_the_gap_took_its_time() -> None:
+    """A chaos run on a busy machine: the canary's own attempt took 40 ms, its witness's 5, and they were 54 ms apart."""
+    state = turned_away(written(0)[0], at_ms(328), stalled_us=0)
+    _, gap = answered(state, 388)
+    assert (gap.length_ms, gap.resolution_ms) == (388, 2 * PERIOD_MS)
 
 
 def test_a_stall_of_the_canary_s_own_process_is_no_outage_of_the_cluster() -> None:
@@ -80,7 +78,7 @@ def test_a_stall_between_two_failures_changes_neither_end_of_the_gap() -> None:
     state = written(0, stalled_us=1_000)[0]
     for ms, counted_us in ((100, 31_000), (500, 331_000), (700, 431_000)):
         state = turned_away(state, at_ms(ms), stalled_us=counted_us)
-    _, gap = answered(state, 740, begun_ms=720, stalled_us=443_000)
+    _, gap = answered(state, 740, stalled_us=443_000)
     assert (gap.stalled_us, gap.resolution_ms) == (30_000 + 12_000, PERIOD_MS + 42)
 
 

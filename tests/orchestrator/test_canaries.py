@@ -74,7 +74,7 @@ class Leader:
                 await asyncio.sleep(0.005)
 
     def acknowledged(self) -> None:
-        self.writer.running[SHOP].acknowledged(self.clock.now(), before_ms(self.clock.now(), 3), None, 0)
+        self.writer.running[SHOP].acknowledged(self.clock.now(), before_ms(self.clock.now(), 3), 0)
 
     def tells(self, epoch: int, name: str) -> None:
         self.canaries.told(SHOP, Story(epoch, name, "as it is"))

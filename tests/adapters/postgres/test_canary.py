@@ -46,9 +46,7 @@ class Ear:
     at: list[Instant] = field(default_factory=list)
     failures: list[tuple[str, str, str]] = field(default_factory=list)
 
-    def acknowledged(
-        self, at: Instant, begun_at: Instant, connect_begun_at: Instant | None, stalled_us: int
-    ) -> None:
+    def acknowledged(self, at: Instant, begun_at: Instant, stalled_us: int) -> None:
         self.at.append(at)
 
     def failed(self, what: str, outcome: str, turned_away_at: Instant, text: str, stalled_us: int) -> None:
