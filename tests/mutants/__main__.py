@@ -18,34 +18,20 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.mutants.catalogue import Mutant, mutants
+from tests.mutants.page import page
+from tests.mutants.verdict import Verdict
 from tests.planting import Edit, Plant, PlantDoesNotFit, planted_copy
 
 SURVIVORS_AT_MOST = 2
 _FIRST_S = 15.0
+_COMMAND = "make mutants"
 _NO_INVARIANTS = Edit(
     "orchestrator/core/engine.py", "            check(self.view.record, move.record)\n", "            pass\n"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    mutant: Mutant
-    by: str
-    """`record` (orchestrator/core/invariants.py), `checker` (the simulator's), `story`, `nobody`, or `broken`: it did
-    not run."""
-    seed: int
-    seeds: int
-    took_s: float
-    said: str
-
-    @property
-    def line(self) -> str:
-        found = f"seed {self.seed:>5}, {self.seeds:>4} run" if self.seed else f"{self.seeds:>17} run"
-        return f"{self.by:<8} {self.mutant.name:<40} {found}, {self.took_s:5.1f} s  {self.said[:150]}"
 
 
 def main() -> int:
@@ -61,6 +47,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many at once")
     parser.add_argument("--seed", type=int, default=1, help="the first seed; the others follow it")
     parser.add_argument("--no-invariants", action="store_true", help="the simulator's own checkers alone")
+    parser.add_argument("--markdown", type=Path, help="write what was seen to this file too")
     options = parser.parse_args()
     chosen = [m for m in mutants() if not options.names or any(_is_meant(m, n) for n in options.names)]
     if not chosen:
@@ -75,9 +62,12 @@ def main() -> int:
     if left and longer_s > 1:
         print(f"{len(left)} are left, and are hunted for another {longer_s:.0f} s each")
         again = hunted(left, longer_s, {v.mutant.name: v for v in first}, options)
-    verdicts = [*(v for v in first if v.mutant.name not in {a.mutant.name for a in again}), *again]
-    for line in _totals(verdicts, time.monotonic() - began):
+    newest = {verdict.mutant.name: verdict for verdict in (*first, *again)}
+    verdicts, took_s = list(newest.values()), time.monotonic() - began
+    for line in _totals(verdicts, took_s):
         print(line)
+    if options.markdown is not None:
+        options.markdown.write_text(page(verdicts, command=_COMMAND, where=_where(), took_s=took_s))
     return 0 if _is_good(verdicts) else 1
 
 
@@ -128,6 +118,13 @@ def _hunted(mutant: Mutant, seconds: float, before: Verdict | None, options: arg
     elif said.startswith("story "):
         by = "story"
     return Verdict(mutant, by, told["seed"], had + told["seeds"], had_s + told["took_s"], said)
+
+
+def _where() -> str:
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return f"{datetime.now(UTC):%Y-%m-%d}, commit {commit or 'unknown'}, {os.cpu_count()} cores"
 
 
 def _is_meant(mutant: Mutant, name: str) -> bool:
