@@ -85,6 +85,7 @@ class Agent:
         self._beats.on_leader = self._session.leader_known
         self._session.on_assignment = self._driver.order
         self._session.on_profile = self._told_profile
+        self._keeper.link_trouble = lambda: self._session.trouble
         self._fencing.on_change = self._guard.tell
         self._fencing.on_fenced = self._driver.wake
         self._hands.on_shut = self._fencing.shut

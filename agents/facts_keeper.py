@@ -40,6 +40,8 @@ class FactsKeeper:
         self._listeners: list[Listener] = []
         self.activity: Callable[[], str] = lambda: ""
         """What PostgreSQL's adapter says takes long right now."""
+        self.link_trouble: Callable[[], str] = lambda: ""
+        """Said where nothing else is: what is wrong with the way to the control nodes, though they hear this."""
         self.on_promoted: Callable[[], None] = lambda: None
         """The leader waits for the promotion, and for the measurement that shows a primary."""
 
@@ -166,7 +168,7 @@ class FactsKeeper:
             replay_backlog_bytes=seen.replay_backlog_bytes,
             replay_paused=seen.replay_paused,
             rebuild_needed=told.rebuild_needed,
-            activity=self.activity() or told.activity,
+            activity=self.activity() or told.activity or self.link_trouble(),
             error=self._failure or told.error,
             postgres_version=seen.postgres_version,
             highest_version=state.obeyed,

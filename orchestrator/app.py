@@ -231,6 +231,9 @@ class App:
     def leader_address(self) -> str:
         return self._leadership.leader_address
 
+    async def why_nobody_leads(self) -> str:
+        return await self._leadership.why_nobody_leads()
+
     def profile(self, cluster: ClusterName) -> Profile:
         case = self.loop.cases.get(cluster)
         if case is None or case.spec is None:

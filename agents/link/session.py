@@ -83,6 +83,7 @@ class Session:
         self._leader_changed = asyncio.Event()
         self._writing = asyncio.Lock()
         self._last_end: tuple[str, Any] = ("", None)
+        self._beats_on_stream = False
         self.is_open = False
         self.opened_count = 0
         self.on_assignment: Callable[[Assignment], None] = lambda order: None
@@ -103,6 +104,15 @@ class Session:
         if self._at != found:
             self._leader_changed.set()
 
+    @property
+    def trouble(self) -> str:
+        """In words; empty while there is none that this stream does not tell by being closed."""
+        if not self._beats_on_stream:
+            return ""
+        return (
+            f"UDP is not answered by {self._at.name if self._at else 'nobody'}; its beats go over the stream"
+        )
+
     async def run(self) -> None:
         failures = 0
         while True:
@@ -113,7 +123,7 @@ class Session:
             try:
                 welcomed = await self._be_connected_until_called_away(node)
             finally:
-                self._at, self.is_open = None, False
+                self._at, self.is_open, self._beats_on_stream = None, False, False
             failures = 0 if welcomed else failures + 1
             if self._leader is node and failures:
                 self._leader = None  # believed until it could not be reached; the next ack says it again
@@ -259,7 +269,8 @@ class Session:
             await asyncio.sleep(
                 (profile.beat_primary_every_ms if primary else profile.beat_standby_every_ms) / 1000
             )
-            if not self._udp_is_silent(opened_at):
+            self._beats_on_stream = self._udp_is_silent(opened_at)
+            if not self._beats_on_stream:
                 continue
             await self._write(call, agent_pb2.Up(beat=self._beat()))
 

@@ -31,6 +31,10 @@ class Leading(Protocol):
     @property
     def leader_address(self) -> str: ...
 
+    async def why_nobody_leads(self) -> str:
+        """For people, once nobody is known who leads."""
+        ...
+
 
 class Forwarding:
     def __init__(
@@ -96,9 +100,9 @@ class Forwarding:
         address = self._leading.leader_address
         forwarded = FORWARDED_BY in dict(context.invocation_metadata() or ())
         if not address or address == self._own_address or forwarded:
-            await context.abort(
-                grpc.StatusCode.UNAVAILABLE, f"{self._node} does not lead, and knows of nobody who does"
-            )
+            why = await self._leading.why_nobody_leads()
+            words = f"{self._node} does not lead, and knows of nobody who does: {why}"
+            await context.abort(grpc.StatusCode.UNAVAILABLE, words)
         channel = self._channels.get(address)
         if channel is None:
             channel = self._channels[address] = grpc.aio.secure_channel(

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import structlog
 
+from common.errors import NotDelivered, OutcomeUnknown, Refused
 from orchestrator.ports import Election, Term
 from orchestrator.shell.leases import Proof
 
@@ -47,6 +48,16 @@ class Leadership:
     def leader_term(self) -> int:
         leader = self._election.current_leader
         return 0 if leader is None else leader.term
+
+    async def why_nobody_leads(self) -> str:
+        """In words; etcd is asked now (policy `etcd.request`)."""
+        try:
+            leader = await self._election.leader()
+        except (NotDelivered, OutcomeUnknown, Refused) as error:
+            return f"etcd does not answer, which takes a majority of its members ({error})"
+        if leader is None:
+            return "etcd answers, and nobody is elected at the moment"
+        return f"etcd answers, and says that {leader.name} was elected; ask again"
 
     async def run(self) -> None:
         """Until `end`. Raise ClusterIdChanged."""

@@ -7,7 +7,7 @@ import signal
 from deploy.lab.fleet import NAME_SERVER_HOST
 from deploy.lab.roles import Role
 from orchestrator.core.diagnose import Diagnosis
-from tests.chaos.said import ANOTHER_TERM, NAMES, NOBODY_LEADS, UNREACHABLE
+from tests.chaos.said import ANOTHER_TERM, NAMES, NO_ETCD, UNREACHABLE
 from tests.chaos.scenario import NO_INTERRUPTION_MS, Scenario, Then
 from tests.chaos.scene import Scene
 
@@ -247,7 +247,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _etcd_majority,
-        status=(NOBODY_LEADS, ANOTHER_TERM),
+        status=(NO_ETCD, ANOTHER_TERM),
     ),
     Scenario(
         "etcd's leader and ours lost together",
@@ -271,7 +271,7 @@ SCENARIOS = (
         Then.STAYS,
         NO_INTERRUPTION_MS,
         _etcd_frozen,
-        status=(NOBODY_LEADS, ANOTHER_TERM),
+        status=(NO_ETCD, ANOTHER_TERM),
     ),
     Scenario(
         "control nodes and etcd slow",

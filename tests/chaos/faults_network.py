@@ -7,7 +7,7 @@ import sys
 
 from deploy.lab.filters import Carried, Way
 from orchestrator.core.diagnose import Diagnosis
-from tests.chaos.said import SILENT, SUPERSEDED
+from tests.chaos.said import NO_UDP, SILENT, SUPERSEDED
 from tests.chaos.scenario import NO_INTERRUPTION_MS, Scenario, Then
 from tests.chaos.scene import Scene
 
@@ -178,6 +178,7 @@ SCENARIOS = (
         NO_INTERRUPTION_MS,
         _udp_filtered,
         also_diagnosed=(Diagnosis.AGENT_LOST, Diagnosis.CONTROL_PATH_CUT),
+        status=(NO_UDP,),
     ),
     Scenario(
         "UDP filtered everywhere, TCP not",
@@ -187,6 +188,7 @@ SCENARIOS = (
         _udp_filtered_everywhere,
         # For the moment in which the beats find the other path.
         also_diagnosed=(Diagnosis.AGENT_LOST, Diagnosis.CONTROL_PATH_CUT),
+        status=(NO_UDP,),
     ),
     Scenario(
         "TCP of the primary filtered, UDP not",

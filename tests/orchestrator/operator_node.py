@@ -108,6 +108,10 @@ class Node:
     clock: HandClock = field(default_factory=HandClock)
     operations: Operations = field(default_factory=lambda: Operations(HandClock()))
     overloaded: bool = False
+    why_nobody: str = "etcd does not answer"
+
+    async def why_nobody_leads(self) -> str:
+        return self.why_nobody
 
     def put(self, cluster: ClusterName, event: Event) -> bool:
         if not self.overloaded:

@@ -15,6 +15,7 @@ from orchestrator.etcd.election import ElectionTimes, EtcdElection
 from orchestrator.etcd.keyspace import Keyspace
 from orchestrator.etcd.record_store import EtcdRecordStore
 from orchestrator.ports import Shard, Term
+from orchestrator.shell.leadership import Leadership
 from tests.adapters.etcd import gateway
 from tests.adapters.etcd.scratch_etcd import EtcdMember, scratch_cluster
 from tests.adapters.etcd.test_election import taking_part, term_of
@@ -92,3 +93,19 @@ async def test_the_loss_of_etcds_leader_is_ridden_out(
             victim.thaw()
         await client.close()
         await witness.close()
+
+
+async def test_who_is_asked_without_a_leader_says_whether_it_is_etcd(
+    three: list[EtcdMember], keys: Keyspace, clock: BootClock
+) -> None:
+    client = Client([member.address for member in three], clock=clock)
+    election = EtcdElection(client, keys, clock, shard=Shard("0"), name="one", address="one:7432")
+    try:
+        leadership = Leadership(election)
+        assert await leadership.why_nobody_leads() == "etcd answers, and nobody is elected at the moment"
+        for member in three[1:]:
+            member.kill()
+        why = await leadership.why_nobody_leads()
+        assert why.startswith("etcd does not answer, which takes a majority of its members (")
+    finally:
+        await client.close()
