@@ -27,6 +27,7 @@ from agents.postgres.service_file import address
 from agents.postgres.sql import NoAnswer, bounded, fetch
 from agents.postgres.starting import replay
 from agents.postgres.stopping import stop
+from common import sql_closing
 from common.assignment import Upstream
 from common.facts import PostgresState
 
@@ -227,4 +228,4 @@ async def _ask_source(server: Server, upstream: Upstream, statement: str = "sele
             raise
         raise Untouched(f"{upstream.member}: {failure}") from failure
     finally:
-        connection.pgconn.finish()
+        await sql_closing.close(connection)

@@ -2,16 +2,13 @@
 
 psycopg's own cancellation waits up to ten seconds for a server that does not answer (tech.md §7): here a
 statement runs in a task of its own, and at the deadline, or when we are cancelled, its socket is cut. The
-next statement connects anew.
+next statement connects anew. A session may be closed under a statement, which then hears NoAnswer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import psycopg
@@ -19,12 +16,12 @@ from psycopg.conninfo import make_conninfo
 
 from agents.core.steps import StepFailed
 from agents.postgres.config import InstanceConfig
+from common import sql_closing
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
 Connection = psycopg.AsyncConnection[Row]
 APPLICATION_NAME = "primacy_agent"
-_AFTER_THE_CUT_S = 0.2
 
 
 class NoAnswer(StepFailed):
@@ -93,8 +90,7 @@ class Session:
     async def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(psycopg.Error, OSError):
-                await connection.close()
+            await sql_closing.close(connection)
 
     async def begin(self, statement: str, *, within_ms: int) -> Pending:
         """Send a statement whose answer may come much later; its connection is no longer this session's."""
@@ -115,7 +111,7 @@ class Pending:
     def __init__(self, connection: Connection, statement: str) -> None:
         self.connection = connection
         self.pid = connection.info.backend_pid
-        self._task = asyncio.ensure_future(fetch(connection, statement, ()))
+        self._task = sql_closing.statement(connection, fetch(connection, statement, ()))
 
     @property
     def done(self) -> bool:
@@ -131,7 +127,7 @@ class Pending:
 
     async def abandon(self) -> None:
         """Close its session without a cancel request: the backend ends when its statement does."""
-        await _give_up(self.connection, self._task)
+        await sql_closing.close(self.connection)
 
 
 async def fetch(connection: Connection, statement: str, arguments: Sequence[Any]) -> list[Row]:
@@ -140,15 +136,15 @@ async def fetch(connection: Connection, statement: str, arguments: Sequence[Any]
 
 
 async def bounded(connection: Connection, work: Coroutine[Any, Any, T], within_ms: int) -> T:
-    """The task is a bare one: it must outlive the cancellation of whoever waits, until its socket is cut."""
-    task = asyncio.ensure_future(work)
+    """Raise NoAnswer, after which the connection is closed, or StepFailed when PostgreSQL refused."""
+    task = sql_closing.statement(connection, work)
     try:
         done, _ = await asyncio.wait({task}, timeout=within_ms / 1000)
     except asyncio.CancelledError:
-        await _give_up(connection, task)
+        await sql_closing.close(connection)
         raise
     if not done:
-        await _give_up(connection, task)
+        await sql_closing.close(connection)
         raise NoAnswer(f"PostgreSQL did not answer within {within_ms} ms", timed_out=True)
     return _result(connection, task)
 
@@ -160,23 +156,6 @@ def _result(connection: Connection, task: asyncio.Future[T]) -> T:
         if connection.closed:
             raise NoAnswer(f"the connection broke: {_words(error)}") from error
         raise StepFailed(_words(error)) from error
-
-
-async def _give_up(connection: Connection, task: asyncio.Future[Any]) -> None:
-    cut(connection)
-    await asyncio.wait({task}, timeout=_AFTER_THE_CUT_S)
-    if task.done():
-        task.exception()
-    else:
-        task.add_done_callback(lambda late: late.cancelled() or late.exception())
-    connection.pgconn.finish()
-
-
-def cut(connection: Connection) -> None:
-    with suppress(OSError, psycopg.Error):
-        copy = socket.socket(fileno=os.dup(connection.fileno()))
-        with copy:
-            copy.shutdown(socket.SHUT_RDWR)
 
 
 def _words(error: psycopg.Error) -> str:

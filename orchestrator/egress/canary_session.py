@@ -9,13 +9,12 @@ and the role may have few sessions (agents.postgres.canary).
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 import traceback
 from typing import Final
 
 import psycopg
 
+from common import sql_closing
 from common.clock import Clock
 from common.errors import NotDelivered, OutcomeUnknown, Refused
 from common.timebase import Instant
@@ -23,7 +22,6 @@ from common.timebase import Instant
 DATABASE: Final = "postgres"
 _WRITE: Final = "update primacy.canary set n = %s"
 _OPTIONS: Final = "-c synchronous_commit=on -c statement_timeout=0 -c lock_timeout=250 -c client_connection_check_interval=100"
-_AFTER_THE_CUT_S: Final = 0.2
 
 
 class TurnedAway(NotDelivered):
@@ -64,7 +62,8 @@ class Session:
     async def write(self, n: int) -> Instant:
         """When it was acknowledged. Raise Refused (surely not written), OutcomeUnknown."""
         try:
-            cursor = await self._connection.execute(_WRITE, (n,), prepare=True)
+            execution = self._connection.execute(_WRITE, (n,), prepare=True)
+            cursor = await sql_closing.statement(self._connection, execution)
         except (psycopg.Error, OSError) as error:
             said_no = isinstance(error, psycopg.Error) and error.sqlstate is not None
             if said_no and not self._connection.closed:
@@ -79,26 +78,13 @@ class Session:
 
     async def give_up(self, write: asyncio.Future[Instant] | None = None) -> None:
         """`write` is under way: its socket is cut, for its server may be frozen."""
-        connection = self._connection
-        if not connection.closed:
-            _cut(connection)
-        if write is not None and not write.done():
-            await asyncio.wait({write}, timeout=_AFTER_THE_CUT_S)
+        await sql_closing.close(self._connection)
         if write is not None:
             write.add_done_callback(lambda late: late.cancelled() or late.exception())
-        connection.pgconn.finish()
 
     def _hear(self, diagnostic: psycopg.errors.Diagnostic) -> None:
         if diagnostic.severity_nonlocalized == "WARNING":
             self._warned = diagnostic.message_primary or "no text"
-
-
-def _cut(connection: psycopg.AsyncConnection[tuple[int]]) -> None:
-    try:
-        with socket.socket(fileno=os.dup(connection.fileno())) as twin:
-            twin.shutdown(socket.SHUT_RDWR)
-    except (OSError, psycopg.Error):
-        return  # it is closed already
 
 
 def _words(error: Exception) -> str:

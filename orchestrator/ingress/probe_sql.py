@@ -7,8 +7,6 @@ TCP timeouts do nothing because its kernel still acknowledges.
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,6 +14,7 @@ from typing import Final
 import psycopg
 import structlog
 
+from common import sql_closing
 from common.clock import Clock
 from common.ids import ClusterName
 from common.resilience import POLICIES
@@ -29,7 +28,6 @@ WARM_A_SECOND_MAX: Final = 100
 """Where there are more primaries than this allows for, each connection is looked at less often: one that broke is then
 found broken when it is needed, and made anew."""
 WARM_WITHIN_MS: Final = 500
-CUT_WAITS_S: Final = 0.2
 _QUESTION: Final = "select pg_is_in_recovery()"
 _SHUTTING_DOWN: Final = ("57P01", "57P02", "57P03")
 
@@ -130,23 +128,21 @@ class SqlProber:
         connection = place.connection
         assert connection is not None
         left_ms = elapsed_ms(since=self._clock.now(), now=until)
-        query = asyncio.ensure_future(_question(connection))
+        query = sql_closing.statement(connection, _question(connection))
         try:
             done, _ = await asyncio.wait({query}, timeout=left_ms / 1000)
             if done:
                 return query.result()
-            _cut(connection)
-            await asyncio.wait({query}, timeout=CUT_WAITS_S)
+            await sql_closing.close(connection)
             return ProbeAnswer.SILENT
         finally:
             if not query.done():
-                _cut(connection)
+                sql_closing.cut(connection)
 
     async def _drop(self, place: _Place) -> None:
         connection, place.connection = place.connection, None
-        if connection is not None and not connection.closed:
-            _cut(connection)
-            await connection.close()
+        if connection is not None:
+            await sql_closing.close(connection)
 
 
 def _portions(wanted: Sequence[Where]) -> Iterator[Sequence[Where]]:
@@ -178,12 +174,3 @@ def _of_failed_connect(error: psycopg.OperationalError) -> ProbeAnswer:
     # No route, a wrong password, too many clients: this says nothing about the primary.
     log.info("probe.not_connected", error=text.strip())
     return ProbeAnswer.SILENT
-
-
-def _cut(connection: Connection) -> None:
-    """The other end may be frozen: nothing is asked of it."""
-    try:
-        with socket.socket(fileno=os.dup(connection.fileno())) as twin:
-            twin.shutdown(socket.SHUT_RDWR)
-    except (OSError, psycopg.Error):
-        return  # it is closed already
