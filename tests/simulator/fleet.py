@@ -29,6 +29,7 @@ from tests.simulator.model_link import Link
 from tests.simulator.model_names import NameServers
 from tests.simulator.model_network import DNS, ETCD, Network
 from tests.simulator.model_postgres import Postgres
+from tests.simulator.model_process import Process
 from tests.simulator.record_truth import RecordTruth
 from tests.simulator.world import World
 
@@ -295,14 +296,17 @@ class Fleet:
             self.agents[member].host.power_on()
 
     def restart_agent(self, member: str) -> None:
-        if member not in self.down:
-            self.agents[member].die()
-            self.agents[member].boot_up()
+        agent = self.agents[member]
+        if member not in self.down and not agent.host.stands_still:
+            agent.die()
+            agent.host.agent_process = Process(self.world)  # one that was frozen is killed all the same
+            agent.boot_up()
 
     def lose_state(self, member: str) -> None:
         if member not in self.down:
             self.agents[member].forget()
             self.checkers.forgot(member)
+            self.agents[member].host.agent_process = Process(self.world)
             self.agents[member].boot_up()
 
     def lose_directory(self, member: str) -> None:
