@@ -213,6 +213,7 @@ class App:
             tasks = [group.create_task(work) for work in works]
             await self._stopping.wait()
             log.info("control_node.stopping")
+            await self._stories.settle()
             try:
                 async with asyncio.timeout(RESIGN_WITHIN_S):
                     await self._leadership.end()

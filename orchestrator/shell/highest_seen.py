@@ -19,6 +19,8 @@ from common.ids import ClusterName
 
 FILE_NAME = "highest_seen.json"
 WRITE_AFTER_S = 0.5
+WRITTEN_WITHIN_S = 2.0
+"""At a stop; a disk that hangs does not keep the process."""
 
 
 class HighestSeen:
@@ -47,12 +49,20 @@ class HighestSeen:
             self._changed.set()
 
     async def run(self) -> None:
-        """Write soon after something higher was noted: once for all changes of a failover, and not in its way."""
-        while True:
-            await self._changed.wait()
-            await asyncio.sleep(self._write_after_s)
-            self._changed.clear()
-            await asyncio.to_thread(self._write, encode(dict(self._versions)))
+        """Write soon after something higher was noted: once for all changes of a failover, and not in its way. At an
+        orderly stop, at once."""
+        try:
+            while True:
+                await self._changed.wait()
+                await asyncio.sleep(self._write_after_s)
+                await self._write_now()
+        finally:
+            if self._changed.is_set():
+                await asyncio.wait_for(self._write_now(), WRITTEN_WITHIN_S)
+
+    async def _write_now(self) -> None:
+        self._changed.clear()
+        await asyncio.to_thread(self._write, encode(dict(self._versions)))
 
     def _write(self, content: bytes) -> None:
         temporary = self._file.with_suffix(".new")

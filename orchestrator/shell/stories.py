@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -31,8 +32,10 @@ WAITING_MAX = 50_000
 """A new leader tells of every cluster how it stands; with thousands of them that takes a minute to store."""
 
 GATHER_MS = 300
-"""A leader that dies takes so much of the account with it; its log has it."""
+"""A leader that dies takes so much of the account with it; its log has it. One that is stopped does not."""
 GATHERED_MAX = 64
+SETTLED_WITHIN_S = 0.3
+"""At a stop; who leads next waits for it."""
 
 Told = tuple[int, ClusterName, Story | CanaryOutage, int]
 """In which term of this process, of which cluster, what, and when (wall clock, ms)."""
@@ -61,7 +64,9 @@ class Stories:
         self._terms_count = 0
         self._notes: Notes = {}
         """Gathered, and not stored yet."""
-        self._storing = False
+        self._hurry = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._listeners: list[Listener] = []
 
     def listen(self, listener: Listener) -> None:
@@ -107,12 +112,20 @@ class Stories:
             name = what.name if isinstance(what, Story) else "outage"
             log.warning("story.not_stored", cluster=cluster, epoch=what.epoch, name=name)
         else:
+            self._idle.clear()
             self._waiting.put_nowait((self._terms_count, cluster, what, wall_ms))
 
     @property
     def is_idle(self) -> bool:
         """Everything that was told is stored, or was given up."""
-        return self._waiting.empty() and not self._storing
+        return self._idle.is_set()
+
+    async def settle(self, within_s: float = SETTLED_WITHIN_S) -> None:
+        """We are about to lead no more: what was told is stored now and gathered no longer, as far as the time goes."""
+        self._hurry.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._idle.wait()
 
     def forget(self) -> None:
         """Our term is over: what is in etcd is grown by somebody else now. What was told and not stored is lost."""
@@ -130,12 +143,14 @@ class Stories:
         etcd has better things to do."""
         stored_at: Instant | None = None
         while True:
-            self._storing = False
+            if self._waiting.empty():
+                self._idle.set()
             gathered = [await self._waiting.get()]
-            self._storing = True
             if stored_at is not None and self._waiting.qsize() < GATHERED_MAX:
                 left_ms = self._gather_ms - elapsed_ms(since=stored_at, now=self._clock.now())
-                await asyncio.sleep(max(0, left_ms) / 1000)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(max(0, left_ms) / 1000):
+                        await self._hurry.wait()
             while not self._waiting.empty() and len(gathered) < GATHERED_MAX:
                 gathered.append(self._waiting.get_nowait())
             await self._store_all(gathered)

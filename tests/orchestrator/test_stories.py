@@ -14,7 +14,7 @@ from orchestrator.core.outages import CanaryOutage
 from orchestrator.core.reasons import Refusal, Refused
 from orchestrator.ports import Shelf
 from orchestrator.shell.operations import Operations
-from orchestrator.shell.stories import Stories
+from orchestrator.shell.stories import GATHER_MS, Stories
 from orchestrator.telemetry.incident import STEPS_MAX, Incident
 from orchestrator.telemetry.metrics import Metrics
 from tests.orchestrator.fakes import SHOP, TERM, A, HandClock
@@ -22,13 +22,16 @@ from tests.orchestrator.operator_node import MemoryHistory
 
 
 @asynccontextmanager
-async def leader(history: MemoryHistory, clock: HandClock) -> AsyncIterator[Stories]:
+async def leader(
+    history: MemoryHistory, clock: HandClock, *, gather_ms: int = GATHER_MS
+) -> AsyncIterator[Stories]:
     stories = Stories(
         clock=clock,
         operations=Operations(clock),
         history=history,
         term=lambda: TERM,
         metrics=Metrics(),
+        gather_ms=gather_ms,
     )
     async with asyncio.TaskGroup() as group:
         running = group.create_task(stories.run())
@@ -67,6 +70,20 @@ async def test_an_incident_begins_when_the_primary_was_suspected_and_not_when_th
         "succeeded",
     )
     assert [(line.member, line.reason) for line in told.refused] == [("a", "silent")]
+
+
+async def test_a_leader_that_is_stopped_stores_what_it_would_have_gathered() -> None:
+    history, clock = MemoryHistory(), HandClock()
+    async with leader(history, clock, gather_ms=60_000) as stories:
+        stories.tell(SHOP, Story(7, "sealing", "PrimaryCrashed"))
+        async with asyncio.timeout(10):
+            while not history.notes:
+                await asyncio.sleep(0)
+        stories.tell(SHOP, Story(7, "promoted", "b is promoted"))
+        await asyncio.sleep(0.01)
+        assert [step.name for step in incident(history, 7).steps] == ["sealing"]
+        await stories.settle(10)
+        assert [step.name for step in incident(history, 7).steps] == ["sealing", "promoted"]
 
 
 async def test_a_new_leader_goes_on_with_the_account_and_says_nothing_twice() -> None:
