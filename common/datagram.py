@@ -112,6 +112,12 @@ class BadTag(BadDatagram):
     kind = "bad_tag"
 
 
+class SecondAgent(BadDatagram):
+    """Of another process that has the member's key, on another host, while the one that is known is heard."""
+
+    kind = "second_agent"
+
+
 class Replayed(BadDatagram):
     """Seen before, too old for the window, or of an agent's process that was replaced since."""
 

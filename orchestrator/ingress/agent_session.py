@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import grpc
@@ -23,8 +24,9 @@ from common.facts import Facts
 from common.ids import ClusterName, IncarnationId, MemberName, incarnation_id
 from common.lsn import Lsn
 from common.profile import Profile
+from common.timebase import Instant, elapsed_ms
 from orchestrator.core.events import BeatHeard, FactsHeard, StreamLost
-from orchestrator.ingress.heard import Heard, beat_of
+from orchestrator.ingress.heard import SPOKEN_FOR_MS, Heard, beat_of
 from orchestrator.ingress.heartbeat_udp import Acknowledge
 from orchestrator.ingress.identity import Identity, Kind, of_call
 from protos import agent_pb2, beat_pb2
@@ -76,6 +78,14 @@ class Leads(Protocol):
     def welcome(self, profile: Profile) -> agent_pb2.Welcome: ...
 
 
+@dataclass(slots=True)
+class _Speaker:
+    """Whoever has the newest stream of a member."""
+
+    host: str
+    heard_at: Instant
+
+
 class _Ended(FailoverError):
     """The session is over; the status and words are the agent's to see."""
 
@@ -101,6 +111,7 @@ class AgentSessions:
         self._clock, self._heard, self._put = clock, heard, put
         self._streams, self._leads, self._acknowledge = streams, leads, acknowledge
         self._counted = counted
+        self._speakers: dict[tuple[ClusterName, MemberName], _Speaker] = {}
 
     async def Session(self, _requests: Any, context: Context) -> None:
         try:
@@ -121,18 +132,38 @@ class AgentSessions:
         if not self._leads.leads:
             raise _Ended(grpc.StatusCode.FAILED_PRECONDITION, "this control node does not lead")
         cluster, member, incarnation = await self._hello(context, identity)
+        speaker = self._speak(cluster, member, context.peer())
         stream = self._streams.open(cluster, member, incarnation)
         log.info("session.opened", cluster=cluster, member=member, incarnation=incarnation)
         try:
             profile = self._leads.profile(cluster)
             await context.write(agent_pb2.Down(welcome=self._leads.welcome(profile)))
-            await self._both_ways(context, cluster, member, stream, profile)
+            await self._both_ways(context, cluster, member, stream, profile, speaker)
         finally:
+            if self._speakers.get((cluster, member)) is speaker:
+                del self._speakers[cluster, member]
             if self._streams.close(stream):
                 self._put(cluster, StreamLost(self._clock.now(), member))
             log.info("session.closed", cluster=cluster, member=member)
         if not self._leads.leads:
             raise _Ended(grpc.StatusCode.FAILED_PRECONDITION, "this control node leads no more")
+
+    def _speak(self, cluster: ClusterName, member: MemberName, peer: str) -> _Speaker:
+        """Two agents that have one name would end each other's streams, and be adopted in turn. A member whose host
+        was lost and came back under another address is let in once its old stream was silent for so long."""
+        at, host = self._clock.now(), peer.rpartition(":")[0]
+        known = self._speakers.get((cluster, member))
+        if known is not None and known.host != host:
+            silent_ms = elapsed_ms(since=known.heard_at, now=at)
+            if silent_ms < SPOKEN_FOR_MS:
+                self._counted("second_agent")
+                raise _Ended(
+                    grpc.StatusCode.ALREADY_EXISTS,
+                    f"another agent speaks as {member} of {cluster}, from {known.host}, heard {silent_ms} ms ago: "
+                    "give this one a member's name of its own",
+                )
+        speaker = self._speakers[cluster, member] = _Speaker(host, at)
+        return speaker
 
     async def _hello(
         self, context: Context, identity: Identity
@@ -169,7 +200,13 @@ class AgentSessions:
         return ClusterName(hello.cluster), MemberName(hello.member), incarnation
 
     async def _both_ways(
-        self, context: Context, cluster: ClusterName, member: MemberName, stream: Stream, told: Profile
+        self,
+        context: Context,
+        cluster: ClusterName,
+        member: MemberName,
+        stream: Stream,
+        told: Profile,
+        speaker: _Speaker,
     ) -> None:
         """Until either side ends it, or a newer session, or the end of our leadership. `told`: the profile that the
         agent was welcomed with; a changed one is told at the next report, which comes once a second."""
@@ -182,6 +219,7 @@ class AgentSessions:
         async def read_all() -> None:
             keeps_to = told
             while isinstance(up := await context.read(), agent_pb2.Up):
+                speaker.heard_at = self._clock.now()
                 ack = self._receive(up, cluster, member, stream)
                 if ack is not None:
                     await write(agent_pb2.Down(ack=ack))

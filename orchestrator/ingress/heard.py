@@ -20,6 +20,9 @@ from common.timebase import Instant, elapsed_ms
 from orchestrator.core.diagnose import FULL_MIB
 from orchestrator.core.events import Beat, BeatHeard
 
+SPOKEN_FOR_MS = 3_000
+"""Whoever was heard so lately speaks for the member, and nobody on another host does. Longer than any beat's period; a
+member that moved to another address is heard that much later."""
 GENERATIONS_KNOWN = (1,)
 """Of the members' keys. Rotation will make it two for a while."""
 
@@ -34,6 +37,10 @@ class Known:
     window: ReplayWindow = field(default_factory=ReplayWindow)
     heard_at: Instant | None = None
     boot_id: int = 0
+    address: str = ""
+    """Where its newest datagram came from; empty while none did."""
+    another_told_at: Instant | None = None
+    """When it was told last that another agent on another host has its name."""
     sequence: int = 0
     flags: Flags = Flags()
     words: bytes = b""
@@ -47,6 +54,12 @@ class Known:
         """A beat that was decoded. It goes to the engine by itself."""
         self.heard_at, self.boot_id, self.sequence, self.flags = at, boot_id, sequence, flags
         self.words = words
+
+    def is_spoken_for(self, at: Instant, boot_id: int, address: str) -> bool:
+        """Another process on another host is heard as this member. A restarted agent is a new process on the same one."""
+        if boot_id == self.boot_id or not self.address or address == self.address or self.heard_at is None:
+            return False
+        return elapsed_ms(since=self.heard_at, now=at) < SPOKEN_FOR_MS
 
     def says_the_same(self, boot_id: int, words: bytes) -> bool:
         return self.words == words and self.boot_id == boot_id

@@ -23,18 +23,20 @@ from common.datagram import (
     BeatFrame,
     Foreign,
     RelayFrame,
+    SecondAgent,
     decoded,
     is_sealed_under,
     open_frame,
     seal_answer,
 )
 from common.ids import ClusterName, MemberName
-from common.timebase import Instant
+from common.timebase import Instant, elapsed_ms
 from orchestrator.core.events import BeatHeard
 from orchestrator.ingress.heard import Heard, Known, beat_of
 
 log = structlog.get_logger()
 
+TOLD_AGAIN_MS: Final = 60_000
 DRAINED_AT_ONCE: Final = 256
 """Then everything else gets its turn; what is left wakes us again. It takes as long as the turns of clusters may
 (`loop.YIELDS_EVERY_US`): with a good deal less, a loop that is behind would not catch up with 20,000 beats a second."""
@@ -127,7 +129,12 @@ class HeartbeatUdp:
         if not is_sealed_under(key, data):
             raise BadTag(f"{known.member} of {known.cluster}")
         boot_id, sequence = numbers_of(data)
+        address = str(source[0])
+        if known.is_spoken_for(at, boot_id, address):
+            self._tell_of_another(known, address, at)
+            raise SecondAgent(f"{known.member} of {known.cluster} from {address}")
         known.window.accept_numbers(boot_id, sequence)
+        known.address = address
         words = words_of(data)
         if known.says_the_same(boot_id, words) or known.is_overtaken(boot_id, sequence):
             known.heard_again(at, sequence, data)
@@ -135,6 +142,18 @@ class HeartbeatUdp:
             self._hear(known, decoded(data), at, words)
         self._counted("accepted")
         self._answer(known, key, data, source, acknowledge)
+
+    def _tell_of_another(self, known: Known, address: str, at: Instant) -> None:
+        told_at = known.another_told_at
+        if told_at is None or elapsed_ms(since=told_at, now=at) > TOLD_AGAIN_MS:
+            known.another_told_at = at
+            log.error(
+                "agent.second",
+                cluster=known.cluster,
+                member=known.member,
+                address=address,
+                why=f"{known.address} is heard as this member; two agents must not have one name",
+            )
 
     def _receive_other(self, data: bytes, at: Instant) -> None:
         """A relay, or what will not open."""

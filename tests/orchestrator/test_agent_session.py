@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -22,7 +23,7 @@ from deploy.lab.ca import Authority
 from orchestrator.core.events import BeatHeard, FactsHeard, StreamLost
 from orchestrator.egress.assignments import AssignmentStreams
 from orchestrator.ingress.agent_session import LEADER_KEY, AgentSessions
-from orchestrator.ingress.heard import Heard
+from orchestrator.ingress.heard import SPOKEN_FOR_MS, Heard
 from orchestrator.ingress.heartbeat_udp import Acknowledgement
 from protos import agent_pb2, agent_pb2_grpc, beat_pb2
 from tests.orchestrator.control_node import SECRET
@@ -43,6 +44,8 @@ class Node:
     heard: list[Any] = field(default_factory=list)
     counted: Counter[str] = field(default_factory=Counter)
     address: str = ""
+    other_address: str = ""
+    clock: HandClock = field(default_factory=HandClock)
     authority: Authority = field(default_factory=lambda: Authority("test"))
 
     def profile(self, cluster: ClusterName) -> Profile:
@@ -60,10 +63,15 @@ class Node:
                 await asyncio.sleep(0.005)
 
     @asynccontextmanager
-    async def agent(self, identity: str = "agent:shop/a", *, hello: bool = True) -> AsyncIterator[Any]:
+    async def agent(
+        self, identity: str = "agent:shop/a", *, hello: bool = True, elsewhere: bool = False
+    ) -> AsyncIterator[Any]:
+        """`elsewhere`: from what looks like another host."""
         own = self.authority.issue(identity, addresses=("127.0.0.1",))
         credentials = grpc.ssl_channel_credentials(self.authority.certificate_pem, own.key, own.certificate)
-        async with grpc.aio.secure_channel(self.address, credentials) as channel:
+        named = (("grpc.ssl_target_name_override", "127.0.0.1"),)
+        address = self.other_address if elsewhere else self.address
+        async with grpc.aio.secure_channel(address, credentials, options=named) as channel:
             call = agent_pb2_grpc.AgentsStub(channel).Session(timeout=WITHIN_S)
             if hello:
                 up = agent_pb2.Hello(cluster="shop", member="a", incarnation=INCARNATION, version=1)
@@ -75,7 +83,8 @@ class Node:
 
 @asynccontextmanager
 async def node() -> AsyncIterator[Node]:
-    clock, made = HandClock(), Node()
+    made = Node()
+    clock = made.clock
     known = Heard(clock, SECRET)
     known.set_members([(SHOP, MemberName("a"))])
     sessions = AgentSessions(
@@ -94,11 +103,14 @@ async def node() -> AsyncIterator[Node]:
         [(own.key, own.certificate)], made.authority.certificate_pem, require_client_auth=True
     )
     made.address = f"127.0.0.1:{server.add_secure_port('127.0.0.1:0', credentials)}"
-    await server.start()
-    try:
-        yield made
-    finally:
-        await server.stop(0)
+    with tempfile.TemporaryDirectory() as folder:
+        made.other_address = f"unix:{folder}/grpc"
+        server.add_secure_port(made.other_address, credentials)
+        await server.start()
+        try:
+            yield made
+        finally:
+            await server.stop(0)
 
 
 def facts(epoch: int = 0, revision: int = 0, member: str = "a") -> Facts:
@@ -244,3 +256,28 @@ async def test_facts_that_are_no_facts_end_the_session() -> None:
         code, details, _ = await refusal(call)
         assert code is grpc.StatusCode.INVALID_ARGUMENT
         assert "Facts" in details
+
+
+@pytest.mark.covers("S43")
+async def test_a_second_agent_on_another_host_is_refused_while_the_first_one_speaks() -> None:
+    async with node() as one, one.agent() as first:
+        await first.read()
+        async with one.agent(elsewhere=True) as second:
+            code, words, _ = await refusal(second)
+            assert code is grpc.StatusCode.ALREADY_EXISTS
+            assert "another agent speaks as a of shop, from ipv4:127.0.0.1, heard 0 ms ago" in words
+        one.clock.forward_ms(SPOKEN_FOR_MS - 1)
+        await first.write(agent_pb2.Up(facts=encode(facts())))
+        await one.until_heard(FactsHeard)
+        one.clock.forward_ms(SPOKEN_FOR_MS - 1)
+        async with one.agent(elsewhere=True) as second:
+            assert (await refusal(second))[0] is grpc.StatusCode.ALREADY_EXISTS
+        assert one.counted == Counter({"second_agent": 2})
+
+
+async def test_an_agent_that_comes_from_another_address_is_let_in_once_its_old_stream_is_silent() -> None:
+    async with node() as one, one.agent() as first:
+        await first.read()
+        one.clock.forward_ms(SPOKEN_FOR_MS)
+        async with one.agent(elsewhere=True) as second:
+            assert (await second.read()).welcome.leader == "control1"

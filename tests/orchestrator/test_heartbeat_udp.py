@@ -26,7 +26,7 @@ from common.ids import ClusterName, MemberName
 from common.timebase import Instant, before_ms
 from orchestrator.core.decision import Grant
 from orchestrator.core.events import BeatHeard
-from orchestrator.ingress.heard import Heard
+from orchestrator.ingress.heard import SPOKEN_FOR_MS, Heard
 from orchestrator.ingress.heartbeat_udp import Acknowledgement, HeartbeatUdp
 from orchestrator.shell.leases import Leases, Proof
 from tests.orchestrator.beats import frame, sealed_under
@@ -95,6 +95,14 @@ async def post() -> AsyncIterator[Post]:
     finally:
         beats.close()
         agent.close()
+
+
+@asynccontextmanager
+async def elsewhere(address: str) -> AsyncIterator[socket.socket]:
+    with socket.socket(type=socket.SOCK_DGRAM) as made:
+        made.setblocking(False)
+        made.bind((address, 0))
+        yield made
 
 
 async def test_a_beat_is_heard_and_acknowledged_to_where_it_came_from() -> None:
@@ -196,3 +204,28 @@ async def test_a_relay_inside_a_relay_is_dropped() -> None:
         await one.send(seal(key_of_b, RelayFrame(outer, inner)))
         assert one.counted == Counter({"foreign": 1})
         assert one.heard == []
+
+
+@pytest.mark.covers("S43")
+async def test_a_second_agent_on_another_host_is_not_heard_while_the_first_one_is() -> None:
+    async with post() as one, elsewhere("127.0.0.2") as other:
+        await one.acknowledged(frame(boot_id=1, sequence=1))
+        first, one.agent = one.agent, other
+        await one.send(sealed_under(frame(boot_id=2, sequence=1)))
+        one.agent = first
+        await one.acknowledged(frame(boot_id=1, sequence=2))
+        assert one.counted == Counter({"accepted": 2, "second_agent": 1})
+        assert [event.beat.boot_id for _, event in one.heard] == [1]
+
+        one.clock.forward_ms(SPOKEN_FOR_MS)
+        one.agent = other
+        await one.acknowledged(frame(boot_id=2, sequence=2))
+        assert one.heard[-1][1].beat.boot_id == 2
+        one.agent = first
+
+
+async def test_an_agent_that_was_started_again_on_its_host_is_heard_at_once() -> None:
+    async with post() as one:
+        await one.acknowledged(frame(boot_id=1))
+        await one.acknowledged(frame(boot_id=2))
+        assert [event.beat.boot_id for _, event in one.heard] == [1, 2]
