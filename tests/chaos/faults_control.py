@@ -185,6 +185,7 @@ SCENARIOS = (
         NO_INTERRUPTION_MS,
         _leader_frozen,
         status=(ANOTHER_TERM,),
+        covers=("T63",),
     ),
     Scenario(
         "leader frozen, postmaster killed, leader thawed",
@@ -248,6 +249,7 @@ SCENARIOS = (
         NO_INTERRUPTION_MS,
         _etcd_majority,
         status=(NO_ETCD, ANOTHER_TERM),
+        covers=("S18", "S48"),
     ),
     Scenario(
         "etcd's leader and ours lost together",

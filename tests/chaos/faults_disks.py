@@ -56,6 +56,7 @@ SCENARIOS = (
         _stalled,
         diagnosed=(Diagnosis.CANT_WRITE,),
         in_sample=True,
+        covers=("T39",),
     ),
     Scenario(
         "disk of the primary stalled for half a second",
@@ -83,6 +84,7 @@ SCENARIOS = (
             Diagnosis.DISK_FULL,
             Diagnosis.CANT_WRITE,
         ),
+        covers=("S98", "T46"),
     ),
     Scenario(
         "disk of a standby full",
@@ -91,5 +93,6 @@ SCENARIOS = (
         NO_INTERRUPTION_MS,
         _standby_full,
         status=("its disk is full",),
+        covers=("T46",),
     ),
 )

@@ -141,6 +141,7 @@ SCENARIOS = (
         _host_lost,
         diagnosed=(Diagnosis.HOST_LOST,),
         history=HISTORY_OF_SILENCE,
+        covers=("S13", "S1"),
     ),
     Scenario(
         "host isolated and healed",
@@ -151,6 +152,7 @@ SCENARIOS = (
         diagnosed=(Diagnosis.HOST_LOST,),
         history=HISTORY_OF_SILENCE,
         status=(SUPERSEDED,),
+        covers=("S34",),
     ),
     Scenario(
         "host isolated for a second",
@@ -169,6 +171,7 @@ SCENARIOS = (
         diagnosed=(Diagnosis.HOST_LOST,),
         history=HISTORY_OF_SILENCE,
         status=(SUPERSEDED,),
+        covers=("T37",),
     ),
     Scenario(
         "host frozen for 400 ms",
@@ -195,6 +198,7 @@ SCENARIOS = (
         HOST_LOST_MS,
         _restarted_with_another_clock,
         diagnosed=(Diagnosis.HOST_LOST,),
+        covers=("T38",),
     ),
     Scenario(
         "standby lost and back",
@@ -226,6 +230,7 @@ SCENARIOS = (
             SILENT,
             "last_voter_lost",
         ),
+        covers=("S29",),
     ),
     Scenario(
         "primary and one standby lost together",
@@ -248,6 +253,7 @@ SCENARIOS = (
         _site_lost,
         diagnosed=(Diagnosis.HOST_LOST,),
         also_diagnosed=(Diagnosis.OBSERVER_ISOLATED,),
+        covers=("S76",),
     ),
     Scenario(
         "primary's whole site isolated and healed",

@@ -159,6 +159,7 @@ SCENARIOS = (
         diagnosed=(Diagnosis.HOST_LOST,),
         history=("suspected",),
         status=(SUPERSEDED,),
+        covers=("T70",),
     ),
     Scenario(
         "nothing reaches the primary",
@@ -170,6 +171,7 @@ SCENARIOS = (
             Diagnosis.OUT_OF_TOUCH,
             Diagnosis.HOST_LOST,
         ),
+        covers=("T70",),
     ),
     Scenario(
         "UDP of the primary filtered, TCP not",

@@ -149,6 +149,7 @@ SCENARIOS = (
         whole_within_s=120.0,
         only_alone="with another disk out of reach, what was acknowledged may lie on the destroyed one alone",
         status=(REBUILDING,),
+        covers=("S14",),
     ),
     Scenario(
         "standby's data directory destroyed",

@@ -54,6 +54,8 @@ class Scenario:
     """After everything was mended."""
     in_sample: bool = False
     """Also run by `make test`."""
+    covers: tuple[str, ...] = ()
+    """Scenarios and traps of docs/scenarios.md."""
     only_alone: str = ""
     """Why no other fault may be in force at the same time (`make soak`); empty where one may."""
     hurts_the_canary: bool = False

@@ -129,6 +129,7 @@ def site_is_cut(s: Scene) -> None:
     s.fleet.network.cut_site(s.dice.pick(sites), s.ms(500, 7_000), one_way=one_way)
 
 
+# covers: S76
 def site_is_lost(s: Scene) -> None:
     """Everything in it at once: members, control nodes; etcd keeps its majority elsewhere."""
     sites = sorted(set(s.fleet.sites.values()))
@@ -141,6 +142,7 @@ def site_is_lost(s: Scene) -> None:
             s.kill(node, 1_500, 7_000)
 
 
+# covers: T70
 def partial_partition(s: Scene) -> None:
     """Some pairs of everything, some of them one way."""
     places = (*s.members, *s.fleet.network.controls, ETCD)

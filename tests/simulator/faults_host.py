@@ -58,6 +58,7 @@ def both_are_killed(s: Scene) -> None:
     _anybody(s).host.kill_both()
 
 
+# covers: S34 T37
 def both_are_frozen(s: Scene) -> None:
     """Thawed, they find a deadline that passed: only the bound on stale reads is lost."""
     host = _anybody(s).host
@@ -92,6 +93,7 @@ def host_is_frozen(s: Scene) -> None:
     _freeze(s, _anybody(s).host)
 
 
+# covers: T37 T38
 def machine_is_paused(s: Scene) -> None:
     """With its clocks, which know nothing of it."""
     _freeze(s, _anybody(s).host, clock_stands=True)
@@ -102,6 +104,7 @@ def postgres_is_frozen(s: Scene) -> None:
     _freeze(s, host, host.postgres_process)
 
 
+# covers: T38
 def clocks_drift(s: Scene) -> None:
     """Any clock against any other, by ρ at the most."""
     for name in s.members:

@@ -4,7 +4,8 @@
 
 What covers what is declared at the story or test itself: `# covers: S13 T8` in its first line, or the marker
 `covers` of pytest, whose arguments may also be rules of the protocol (R1 to R14). Here it is only collected, by
-reading: nothing is imported, so that a test that can't run on a machine counts all the same.
+reading: nothing is imported, so that a test that can't run on a machine counts all the same. A fault of the chaos
+catalogue says it by its `covers`, a fault of the simulator by such a comment in the line above it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ TESTS = Path(__file__).parents[1]
 PAGE = TESTS.parent / "docs/scenarios.md"
 WRITE = "python -m tests.stories.scenarios --write"
 _TAG = re.compile(r"# covers: ((?:\w+ ?)+)$")
+_ABOVE = re.compile(r"^# covers: ((?:\w+ ?)+)\ndef (\w+)", re.MULTILINE)
 _OF_THE_PROTOCOL = {f"R{number}" for number in range(1, 15)}
 _HEAD = f"""\
 # Scenarios and traps
@@ -72,6 +74,11 @@ def declared() -> Mapping[str, tuple[str, ...]]:
         if "covers(" in text:
             for covered, test in _marked(ast.parse(text)):
                 found[covered].append(f"{name}::{test}" if test else name)
+        if "    covers=" in text:
+            for covered, fault in _played(ast.parse(text)):
+                found[covered].append(f"make chaos: {fault}")
+        for covered, function in _commented(text):
+            found[covered].append(f"{name}::{function}")
     return {covered: tuple(dict.fromkeys(by)) for covered, by in found.items()}
 
 
@@ -144,6 +151,22 @@ def _marked(module: ast.Module) -> Iterator[tuple[str, str]]:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark":
             for call in ast.walk(node.value):
                 yield from ((covered, "") for covered in _arguments(call))
+
+
+def _played(module: ast.Module) -> Iterator[tuple[str, str]]:
+    """(what is covered, the fault's name) of the chaos catalogue."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Scenario":
+            for keyword in node.keywords:
+                if keyword.arg == "covers":
+                    fault = ast.literal_eval(node.args[0])
+                    yield from ((covered, fault) for covered in ast.literal_eval(keyword.value))
+
+
+def _commented(text: str) -> Iterator[tuple[str, str]]:
+    """(what is covered, the function's name): `# covers: T38` in the line above a fault of the simulator."""
+    for covered, function in _ABOVE.findall(text):
+        yield from ((each, function) for each in covered.split())
 
 
 def _arguments(node: ast.AST) -> Iterator[str]:
