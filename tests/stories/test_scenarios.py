@@ -27,3 +27,12 @@ def test_a_tag_in_the_first_line_and_a_marker_are_found() -> None:
         '@pytest.mark.covers("S2", "R3")\nasync def test_x(): ...\n'
     )
     assert sorted(scenarios._marked(marked)) == [("R3", "test_x"), ("S2", "test_x"), ("T1", "")]
+
+
+def test_what_a_fault_of_a_catalogue_covers_is_found() -> None:
+    played = ast.parse(
+        'X = (Scenario("host lost", "it moves", covers=("S1", "T2")), Scenario("other", "stays"))\n'
+    )
+    assert list(scenarios._played(played)) == [("S1", "host lost"), ("T2", "host lost")]
+    text = "\n# covers: S34 T37\ndef is_frozen(s: Scene) -> None: ...\n\ndef other(s: Scene) -> None: ...\n"
+    assert list(scenarios._commented(text)) == [("S34", "is_frozen"), ("T37", "is_frozen")]
