@@ -9,7 +9,6 @@ first, which ends the statement, and closed when nobody waits on it any more.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -30,36 +29,40 @@ def statement(connection: Connection, work: Coroutine[Any, Any, T]) -> asyncio.T
     waiting = _waiting.setdefault(connection, set())
     waiting.add(task)
     task.add_done_callback(waiting.discard)
+    task.add_done_callback(_forgiven)
     return task
 
 
 def cut(connection: Connection) -> None:
-    """End whatever waits for its answer, without asking a server that may be frozen; the socket is still open."""
+    """End whatever waits for its answer, without asking a server that may be frozen; the socket is still open. It takes
+    no descriptor, of which there may be none left."""
     try:
-        with socket.socket(fileno=os.dup(connection.fileno())) as twin:
-            twin.shutdown(socket.SHUT_RDWR)
+        borrowed = socket.socket(fileno=connection.fileno())
     except (OSError, psycopg.Error):
         return  # it is closed already
+    try:
+        borrowed.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # the other end was quicker
+    finally:
+        borrowed.detach()
 
 
 async def close(connection: Connection) -> None:
-    """Never raises. No cancel request is sent: PostgreSQL answers success to a commit whose wait for the standbys was
-    cancelled. Where the loop is so late that a statement has not ended yet, its end closes the socket."""
-    waiting = {task for task in _waiting.get(connection, ()) if not task.done()}
+    """No cancel request is sent: PostgreSQL answers success to a commit whose wait for the standbys was cancelled. The
+    socket is closed by the end of the last statement, which is waited for, but not for long: a loop may be late, and
+    who waits here may be cancelled."""
+    waiting = [task for task in _waiting.get(connection, ()) if not task.done()]
     if not waiting:
         connection.pgconn.finish()
         return
-    for task in waiting:
-        task.add_done_callback(_forgiven)
+    ended = asyncio.gather(*waiting, return_exceptions=True)
+    ended.add_done_callback(lambda _: connection.pgconn.finish())
     cut(connection)
-    _, late = await asyncio.wait(waiting, timeout=AFTER_THE_CUT_S)
-    if late:
-        asyncio.gather(*late, return_exceptions=True).add_done_callback(lambda _: connection.pgconn.finish())
-    else:
-        connection.pgconn.finish()
+    await asyncio.wait({ended}, timeout=AFTER_THE_CUT_S)
 
 
 def _forgiven(task: asyncio.Future[Any]) -> None:
-    """Whoever waited may be gone: what it failed with is nobody's concern."""
+    """Whoever waited may be gone by then: what it failed with is nobody's concern. Who is there is told all the same."""
     if not task.cancelled():
         task.exception()

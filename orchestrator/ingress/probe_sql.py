@@ -71,7 +71,7 @@ class SqlProber:
                     if len(wanted) > len(some):
                         await asyncio.sleep(len(some) / WARM_A_SECOND_MAX)
         finally:
-            for place in self._places.values():
+            for place in tuple(self._places.values()):
                 await self._drop(place)
 
     async def probe(self, address: str, port: int, within_ms: int) -> ProbeAnswer:

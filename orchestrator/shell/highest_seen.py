@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+from contextlib import suppress
 from pathlib import Path
+
+import structlog
 
 from common.assignment import Version
 from common.codec import decode, encode
@@ -17,10 +21,12 @@ from common.errors import BadConfig
 from common.facts import NO_VERSION
 from common.ids import ClusterName
 
+log = structlog.get_logger()
+
 FILE_NAME = "highest_seen.json"
 WRITE_AFTER_S = 0.5
 WRITTEN_WITHIN_S = 2.0
-"""At a stop; a disk that hangs does not keep the process."""
+"""At a stop; a disk that hangs does not keep the process for longer."""
 
 
 class HighestSeen:
@@ -30,6 +36,7 @@ class HighestSeen:
         self._file = folder / FILE_NAME
         self._write_after_s = write_after_s
         self._changed = asyncio.Event()
+        self._writing = threading.Lock()
         try:
             stored = decode(self._file.read_bytes(), dict[str, Version])
         except FileNotFoundError:
@@ -58,13 +65,34 @@ class HighestSeen:
                 await self._write_now()
         finally:
             if self._changed.is_set():
-                await asyncio.wait_for(self._write_now(), WRITTEN_WITHIN_S)
+                await self._write_last()
 
     async def _write_now(self) -> None:
         self._changed.clear()
-        await asyncio.to_thread(self._write, encode(dict(self._versions)))
+        await asyncio.to_thread(self._write)
 
-    def _write(self, content: bytes) -> None:
+    async def _write_last(self) -> None:
+        """By a thread that nobody waits for at the end of the process, should the disk hang."""
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+        def write() -> None:
+            try:
+                self._write()
+            except OSError as error:
+                log.warning("highest_seen.not_written", file=str(self._file), error=str(error))
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(done.set)
+
+        threading.Thread(target=write, name="highest-seen", daemon=True).start()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WRITTEN_WITHIN_S):
+                await done.wait()
+
+    def _write(self) -> None:
+        with self._writing:  # one after the other, and the later one has what is newer
+            self._replace(encode(dict(self._versions)))
+
+    def _replace(self, content: bytes) -> None:
         temporary = self._file.with_suffix(".new")
         with temporary.open("wb") as file:
             file.write(content)

@@ -18,6 +18,8 @@ from orchestrator.shell.leases import Proof
 log = structlog.get_logger()
 
 STAND_DOWN_S = 5.0
+ASKED_WITHIN_S = 0.5
+"""For a person's sake, who waits; less than what a request to etcd may take."""
 
 
 class Leadership:
@@ -50,11 +52,19 @@ class Leadership:
         return 0 if leader is None else leader.term
 
     async def why_nobody_leads(self) -> str:
-        """In words; etcd is asked now (policy `etcd.request`)."""
+        """In words; etcd is asked now."""
         try:
-            leader = await self._election.leader()
-        except (NotDelivered, OutcomeUnknown, Refused) as error:
+            async with asyncio.timeout(ASKED_WITHIN_S):
+                leader = await self._election.leader()
+        except Refused as error:
+            return f"etcd refuses: {error}"
+        except (NotDelivered, OutcomeUnknown) as error:
             return f"etcd does not answer, which takes a majority of its members ({error})"
+        except TimeoutError:
+            return (
+                "etcd does not answer, which takes a majority of its members "
+                f"(nothing came within {ASKED_WITHIN_S * 1000:.0f} ms)"
+            )
         if leader is None:
             return "etcd answers, and nobody is elected at the moment"
         return f"etcd answers, and says that {leader.name} was elected; ask again"

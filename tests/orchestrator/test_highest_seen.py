@@ -39,3 +39,15 @@ async def test_a_file_that_cannot_be_understood_is_refused(tmp_path: Path) -> No
     (tmp_path / FILE_NAME).write_text("{")
     with pytest.raises(BadConfig, match="remove it only if etcd was never restored"):
         HighestSeen(tmp_path)
+
+
+async def test_a_disk_that_refuses_at_a_stop_is_no_failure_of_the_stop(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    memory = HighestSeen(folder, write_after_s=60)
+    running = asyncio.create_task(memory.run())
+    await asyncio.sleep(0)
+    memory.note(SHOP, Version(3, 17))
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait({running})
+    assert running.cancelled()

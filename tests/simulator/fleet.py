@@ -303,11 +303,12 @@ class Fleet:
             agent.boot_up()
 
     def lose_state(self, member: str) -> None:
-        if member not in self.down:
-            self.agents[member].forget()
+        agent = self.agents[member]
+        if member not in self.down and not agent.host.stands_still:
+            agent.forget()
             self.checkers.forgot(member)
-            self.agents[member].host.agent_process = Process(self.world)
-            self.agents[member].boot_up()
+            agent.host.agent_process = Process(self.world)
+            agent.boot_up()
 
     def lose_directory(self, member: str) -> None:
         """Its disk is new and empty; the agent finds that when it starts again."""

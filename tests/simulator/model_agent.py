@@ -202,7 +202,10 @@ class Agent:
     # Its guard
 
     def guard_said(self, offered: Instant) -> None:
-        self.process.due(lambda: self.prober.guard_said(offered) if self.alive else None)
+        boot = self.boot
+        self.process.due(
+            lambda: self.prober.guard_said(offered) if self.alive and boot == self.boot else None
+        )
 
     def guard_died(self, known: Report) -> None:
         """It takes the guard's place, and starts another agent (agents/guard_link.py)."""
