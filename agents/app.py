@@ -25,6 +25,7 @@ from agents.guard.channel import Report, Word
 from agents.guard_link import GuardLink, become_guard, guard_command
 from agents.hands import Hands
 from agents.link.beat import Beats
+from agents.link.relay import Relay
 from agents.link.session import Session
 from agents.metrics import HttpServer
 from agents.postgres.config import InstanceConfig
@@ -70,6 +71,7 @@ class Agent:
             profile=self._timings,
         )
         self._beats = Beats(config, self._keeper, self._clock, self._timings)
+        self._relay = Relay(config, self._clock)
         self._session = Session(config, self._keeper, self._beats, self._clock, self._timings)
         self._guard = GuardLink.from_environment(self._report_to_guard, self._clock)
         self._measure_due = asyncio.Event()
@@ -85,6 +87,8 @@ class Agent:
         self._beats.on_leader = self._session.leader_known
         self._session.on_assignment = self._driver.order
         self._session.on_profile = self._told_profile
+        self._session.on_peers = self._relay.told_peers
+        self._beats.on_unanswered = self._relay.ask_peers
         self._keeper.link_trouble = lambda: self._session.trouble
         self._fencing.on_change = self._guard.tell
         self._fencing.on_fenced = self._driver.wake
@@ -114,6 +118,7 @@ class Agent:
                         self._prober.run(),
                         self._fencing.run(),
                         self._beats.run(),
+                        self._relay.run(),
                         self._session.run(),
                         self._measure_for_ever(),
                         self._see_deaths(),

@@ -16,13 +16,11 @@ from typing import Any
 import structlog
 
 from common.clock import BootClock
-from common.codec import encode
 from common.errors import FailoverError
 from common.ids import ClusterName, MemberName
-from common.profile import DEFAULT, PROFILES, Profile
 from common.resilience import Caller
 from orchestrator.config import AnswererConfig, Config, Rfc2136Config
-from orchestrator.core.events import BeatHeard
+from orchestrator.core.events import BeatHeard, BeatRelayed
 from orchestrator.core.status import ClusterStatus
 from orchestrator.egress.assignments import AssignmentStreams
 from orchestrator.egress.canary_process import CanaryProcess
@@ -63,10 +61,10 @@ from orchestrator.shell.publishing import Publishing
 from orchestrator.shell.spec_feed import feed_specs
 from orchestrator.shell.stories import Stories
 from orchestrator.shell.ticker import Ticker
+from orchestrator.shell.welcomes import Welcomes
 from orchestrator.telemetry.audit import Audit
 from orchestrator.telemetry.http import HttpServer, listen
 from orchestrator.telemetry.metrics import Metrics
-from protos import agent_pb2
 
 log = structlog.get_logger()
 
@@ -235,17 +233,6 @@ class App:
     async def why_nobody_leads(self) -> str:
         return await self._leadership.why_nobody_leads()
 
-    def profile(self, cluster: ClusterName) -> Profile:
-        case = self.loop.cases.get(cluster)
-        if case is None or case.spec is None:
-            return DEFAULT
-        return PROFILES.get(case.spec.profile, DEFAULT)
-
-    def welcome(self, profile: Profile) -> agent_pb2.Welcome:
-        return agent_pb2.Welcome(
-            leader=self.config.name, term=self._leadership.leader_term, profile=encode(profile).decode()
-        )
-
     def _lead(self, term: Term | None) -> None:
         self.loop.lead(term)
         if term is None:
@@ -269,7 +256,7 @@ class App:
     def _acknowledge(self, cluster: ClusterName, member: MemberName, epoch: int) -> Acknowledgement:
         return self._acknowledging()(cluster, member, epoch)
 
-    def _put_beat(self, cluster: ClusterName, event: BeatHeard) -> None:
+    def _put_beat(self, cluster: ClusterName, event: BeatHeard | BeatRelayed) -> None:
         self._highest_seen.note(cluster, event.beat.obeyed)
         self._inbox.put(cluster, event)
 
@@ -344,6 +331,7 @@ class App:
             put=self._inbox.put,
             streams=self._streams,
             leads=self,
+            welcomes=Welcomes(self.config.name, self.loop.cases, lambda: self._leadership.leader_term),
             acknowledge=self._acknowledge,
             counted=self._metrics.beats.inc,
         )

@@ -1,7 +1,8 @@
 from protos import beat_pb2 as _beat_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -41,11 +42,13 @@ class Down(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assignment: _Optional[bytes] = ..., ack: _Optional[_Union[_beat_pb2.Ack, _Mapping]] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("leader", "term", "profile")
+    __slots__ = ("leader", "term", "profile", "peers")
     LEADER_FIELD_NUMBER: _ClassVar[int]
     TERM_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
+    PEERS_FIELD_NUMBER: _ClassVar[int]
     leader: str
     term: int
     profile: str
-    def __init__(self, leader: _Optional[str] = ..., term: _Optional[int] = ..., profile: _Optional[str] = ...) -> None: ...
+    peers: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, leader: _Optional[str] = ..., term: _Optional[int] = ..., profile: _Optional[str] = ..., peers: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -40,6 +40,8 @@ log: Any = structlog.get_logger()
 SENT_KEPT: Final = 256
 """How many beats an acknowledgement may lag behind; at 50 ms a beat these are 12 s."""
 DRAIN_MAX: Final = 64
+UNANSWERED_BEATS: Final = 3
+"""By all control nodes together: where packets are lost here and there it does not come to that."""
 
 Grant = Callable[[int, Instant, int], None]
 """(epoch, when the beat was sent, lease ms)."""
@@ -63,6 +65,10 @@ class Beats:
         self.counts: Counter[str] = Counter()
         self.udp_acknowledged_at: Instant | None = None
         """When the newest acknowledgement arrived by UDP."""
+        self._answered_at = clock.now()
+        """On whatever way; at the beginning, when this was begun."""
+        self.on_unanswered: Callable[[bytes], None] = lambda beat: None
+        """A beat of a primary that no control node has answered for some beats."""
         self.on_grant: Grant = lambda epoch, sent_at, lease_ms: None
         self.on_leader: Callable[[str, int], None] = lambda name, term: None
 
@@ -128,6 +134,8 @@ class Beats:
         if self._socket is None:
             return
         data = seal(self._key, self._keeper.beat(self._next_header()))
+        if self._is_unanswered():
+            self.on_unanswered(data)
         for target in self._targets:
             try:
                 self._socket.sendto(data, target)
@@ -137,6 +145,13 @@ class Beats:
                 self.counts[f"send_{errno.errorcode.get(error.errno or 0, 'failed').lower()}"] += 1
             else:
                 self.counts["sent"] += 1
+
+    def _is_unanswered(self) -> bool:
+        """Soon enough for a peer's word to come before anybody is suspected."""
+        if not self._keeper.is_primary:
+            return False
+        unanswered_ms = elapsed_ms(since=self._answered_at, now=self._clock.now())
+        return unanswered_ms >= UNANSWERED_BEATS * self._profile().beat_primary_every_ms
 
     def _drain(self) -> None:
         assert self._socket is not None
@@ -164,6 +179,7 @@ class Beats:
         if header.boot_id != self._boot_id or sent_at is None or header.sent_us != sent_at:
             raise Replayed("echoes no beat of this process")
         self.counts["acknowledged"] += 1
+        self._answered_at = self._clock.now()
         if ack.leader:
             self.on_leader(ack.leader, ack.term)
         if ack.epoch and ack.lease_ms:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -88,6 +88,7 @@ class Session:
         self.opened_count = 0
         self.on_assignment: Callable[[Assignment], None] = lambda order: None
         self.on_profile: Callable[[Profile], None] = lambda profile: None
+        self.on_peers: Callable[[Sequence[str]], None] = lambda addresses: None
         keeper.listen(self._facts_changed)
 
     def leader_known(self, name: str, term: int) -> None:
@@ -194,18 +195,19 @@ class Session:
         if down is grpc.aio.EOF or down.WhichOneof("what") != "welcome":
             return False
         welcome = down.welcome
-        self._keep_to(welcome.profile)
+        self._keep_to(welcome)
         self._leader, self._leader_term = node, max(self._leader_term, welcome.term)
         self.is_open = True
         self.opened_count += 1
         log.info("session.opened", control=node.name, term=welcome.term)
         return True
 
-    def _keep_to(self, profile: str) -> None:
-        if not profile:
+    def _keep_to(self, welcome: agent_pb2.Welcome) -> None:
+        self.on_peers(tuple(welcome.peers))
+        if not welcome.profile:
             return
         try:
-            self.on_profile(codec.decode(profile.encode(), Profile))
+            self.on_profile(codec.decode(welcome.profile.encode(), Profile))
         except ValueError as error:
             log.warning("profile.refused", why=str(error))
 
@@ -244,7 +246,7 @@ class Session:
                     lease_ms=ack.lease_ms,
                 )
             case "welcome":  # somebody applied another profile: the leader judges our silence by it already
-                self._keep_to(down.welcome.profile)
+                self._keep_to(down.welcome)
             case _:
                 return  # a newer leader may say more
 

@@ -19,7 +19,7 @@ from orchestrator.core.liveness import Liveness, classify, patience_times, thres
 from orchestrator.core.reach import answers
 from orchestrator.core.reasons import Because, Reason
 from orchestrator.core.record import Record
-from orchestrator.core.view import ClusterView, MemberView, Suspicion
+from orchestrator.core.view import ClusterView, MemberView, Relayed, Suspicion
 
 
 class Diagnosis(StrEnum):
@@ -144,6 +144,13 @@ def _verdict(
         return Finding(
             Diagnosis.CONTROL_PATH_CUT, (Because(Reason.CONTROL_PATH_CUT, name, text),), suspect=name
         )
+    relayed = _relayed(name, last_at, view, now, profile)
+    if relayed is not None:
+        age_ms = elapsed_ms(since=relayed.at, now=now)
+        text = f"{measured}; {relayed.by} passes its beats on, the newest {age_ms} ms ago: it acknowledges commits"
+        return Finding(
+            Diagnosis.CONTROL_PATH_CUT, (Because(Reason.CONTROL_PATH_CUT, name, text),), suspect=name
+        )
     waited_ms = elapsed_ms(since=suspicion.since, now=now)
     suspected = Finding(
         Diagnosis.SUSPECTED, (Because(Reason.PRIMARY_SUSPECTED, name, measured),), suspect=name
@@ -168,6 +175,19 @@ def _verdict(
     )
     text = f"{measured}; {sql}; no other control node and no standby hears it any more"
     return Finding(Diagnosis.HOST_LOST, (Because(Reason.PRIMARY_HOST_LOST, name, text),), suspect=name)
+
+
+def _relayed(
+    name: MemberName, last_at: Instant, view: ClusterView, now: Instant, profile: Profile
+) -> Relayed | None:
+    """What a peer passed on of it, clearly after its last words to us, while it serves as this epoch's primary. One whose
+    commits wait speaks against no failover: no order of ours reaches it, so nobody could help it."""
+    relayed, record = view.member(name).relayed, view.record
+    if relayed is None or record is None or not relayed.acknowledges:
+        return None
+    of_this_epoch = relayed.epoch == record.epoch and relayed.incarnation == record.the(name).incarnation
+    fresh = relayed.at >= before_ms(now, profile.suspect_floor_ms)
+    return relayed if of_this_epoch and fresh and relayed.at > last_at + _HEARD_LATER_MS * 1000 else None
 
 
 def _streaming_witness(

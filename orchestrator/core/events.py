@@ -50,6 +50,14 @@ class BeatHeard(msgspec.Struct, frozen=True, gc=False):
     """How many beats this stands for: the newest of those that came since the loop looked."""
 
 
+class BeatRelayed(msgspec.Struct, frozen=True, gc=False):
+    """A beat that a peer of its sender passed on. It proves that the sender lives, and not that we reach it."""
+
+    at: Instant
+    beat: Beat
+    by: MemberName
+
+
 class FactsHeard(msgspec.Struct, frozen=True, gc=False):
     """Over the stream; also counts as being heard."""
 
@@ -166,6 +174,7 @@ class Tick(msgspec.Struct, frozen=True, gc=False):
 
 Event = (
     BeatHeard
+    | BeatRelayed
     | FactsHeard
     | StreamLost
     | ObserverAnswered

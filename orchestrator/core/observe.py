@@ -11,12 +11,12 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from common.facts import Facts, PostgresState, WriteState
-from common.ids import ClusterName
+from common.ids import ClusterName, MemberName
 from common.timebase import Instant, before_ms
 from orchestrator.core import events
 from orchestrator.core.liveness import with_gap
 from orchestrator.core.record import Record
-from orchestrator.core.view import MISSED_KEPT, ClusterView, Leading, MemberView, Names, Writes
+from orchestrator.core.view import MISSED_KEPT, ClusterView, Leading, MemberView, Names, Relayed, Writes
 
 _GAP_OUTLIER_US = 5_000_000
 """A longer gap was an absence, not a rhythm."""
@@ -28,6 +28,8 @@ def observe(view: ClusterView, event: events.Event) -> ClusterView:
     match event:
         case events.BeatHeard():
             return _beat(view, event.at, event.beat, event.merged)
+        case events.BeatRelayed():
+            return _relayed(view, event.at, event.beat, event.by)
         case events.FactsHeard():
             return _facts(view, event.at, event.facts)
         case events.StreamLost() | events.Tick():
@@ -107,6 +109,30 @@ def _beat(view: ClusterView, at: Instant, beat: events.Beat, merged: int) -> Clu
         gap_us=gap_us,
         gap_deviation_us=deviation_us,
     )
+
+
+def _relayed(view: ClusterView, at: Instant, beat: events.Beat, by: MemberName) -> ClusterView:
+    member = view.member(beat.member)
+    for boot_id, sequence in (
+        (member.boot_id, member.sequence),
+        (member.relayed.boot_id, member.relayed.sequence) if member.relayed is not None else (0, 0),
+    ):
+        if beat.boot_id == boot_id and beat.sequence <= sequence:
+            return view  # it came by itself, or by another peer
+    relayed = Relayed(
+        at,
+        by,
+        beat.boot_id,
+        beat.sequence,
+        beat.incarnation,
+        beat.obeyed.epoch,
+        acknowledges=(
+            beat.postmaster_alive
+            and beat.postgres is PostgresState.PRIMARY
+            and beat.write_state is WriteState.ACKNOWLEDGED
+        ),
+    )
+    return view.with_member(replace(member, relayed=relayed))
 
 
 def _is_missing_some(member: MemberView, at: Instant, beat: events.Beat, merged: int) -> bool:

@@ -49,6 +49,10 @@ class ClusterSpec:
     def member(self, name: MemberName) -> MemberSpec | None:
         return next((m for m in self.members if m.name == name), None)
 
+    def peers_of(self, name: MemberName) -> tuple[str, ...]:
+        """The addresses of the other members."""
+        return tuple(m.address for m in self.members if m.name != name)
+
     def mistakes(self) -> Iterator[str]:
         """Each names the key, the value and the remedy."""
         try:

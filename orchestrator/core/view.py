@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from common.assignment import Version
 from common.facts import NO_VERSION, Facts, PostgresState
-from common.ids import MemberName
+from common.ids import IncarnationId, MemberName
 from common.timebase import Instant
 from orchestrator.core.events import FailoverAsked, ProbeAnswer, SwitchoverAsked
 from orchestrator.core.names import WantedNames
@@ -32,6 +32,20 @@ class Writes(msgspec.Struct, frozen=True, gc=False):
     first_at: Instant | None = None
     """The first one acknowledged in `first_epoch`."""
     first_epoch: int = 0
+
+
+class Relayed(msgspec.Struct, frozen=True, gc=False):
+    """The newest of a member's beats that came by way of a peer, and what of it matters."""
+
+    at: Instant
+    by: MemberName
+    boot_id: int
+    sequence: int
+    incarnation: IncarnationId
+    epoch: int
+    """That it obeys."""
+    acknowledges: bool
+    """It is a primary, and its newest probe commit was acknowledged."""
 
 
 MISSED_KEPT = 4
@@ -58,6 +72,8 @@ class MemberView(msgspec.Struct, frozen=True, gc=False):
     writes: Writes = Writes()
     stalled_since: Instant | None = None
     """Since when each report said that commits are not flushed; None when the newest did not."""
+    relayed: Relayed | None = None
+    """It proves nothing of whether an order would reach it: whoever is only relayed counts as silent."""
     streaming_at: Mapping[str, Instant] = msgspec.field(default_factory=lambda: MappingProxyType({}))
     """Of a primary: when it last reported each application_name as streaming."""
 

@@ -23,7 +23,6 @@ from common.errors import FailoverError
 from common.facts import Facts
 from common.ids import ClusterName, IncarnationId, MemberName, incarnation_id
 from common.lsn import Lsn
-from common.profile import Profile
 from common.timebase import Instant, elapsed_ms
 from orchestrator.core.events import BeatHeard, FactsHeard, StreamLost
 from orchestrator.ingress.heard import SPOKEN_FOR_MS, Heard, beat_of
@@ -71,11 +70,13 @@ class Leads(Protocol):
         """`host:port` of who leads as far as we know; empty: nobody."""
         ...
 
-    def profile(self, cluster: ClusterName) -> Profile:
-        """As specified now."""
-        ...
 
-    def welcome(self, profile: Profile) -> agent_pb2.Welcome: ...
+class Welcomes(Protocol):
+    """As `shell.welcomes.Welcomes`."""
+
+    def wanted(self, cluster: ClusterName, member: MemberName) -> Any: ...
+
+    def welcome(self, wanted: Any) -> agent_pb2.Welcome: ...
 
 
 @dataclass(slots=True)
@@ -105,12 +106,13 @@ class AgentSessions:
         put: Callable[[ClusterName, Event], object],
         streams: Streams,
         leads: Leads,
+        welcomes: Welcomes,
         acknowledge: Acknowledge,
         counted: Callable[[str], None],
     ) -> None:
         self._clock, self._heard, self._put = clock, heard, put
         self._streams, self._leads, self._acknowledge = streams, leads, acknowledge
-        self._counted = counted
+        self._counted, self._welcomes = counted, welcomes
         self._speakers: dict[tuple[ClusterName, MemberName], _Speaker] = {}
 
     async def Session(self, _requests: Any, context: Context) -> None:
@@ -136,9 +138,9 @@ class AgentSessions:
         stream = self._streams.open(cluster, member, incarnation)
         log.info("session.opened", cluster=cluster, member=member, incarnation=incarnation)
         try:
-            profile = self._leads.profile(cluster)
-            await context.write(agent_pb2.Down(welcome=self._leads.welcome(profile)))
-            await self._both_ways(context, cluster, member, stream, profile, speaker)
+            told = self._welcomes.wanted(cluster, member)
+            await context.write(agent_pb2.Down(welcome=self._welcomes.welcome(told)))
+            await self._both_ways(context, cluster, member, stream, told, speaker)
         finally:
             if self._speakers.get((cluster, member)) is speaker:
                 del self._speakers[cluster, member]
@@ -205,11 +207,11 @@ class AgentSessions:
         cluster: ClusterName,
         member: MemberName,
         stream: Stream,
-        told: Profile,
+        told: Any,
         speaker: _Speaker,
     ) -> None:
-        """Until either side ends it, or a newer session, or the end of our leadership. `told`: the profile that the
-        agent was welcomed with; a changed one is told at the next report, which comes once a second."""
+        """Until either side ends it, or a newer session, or the end of our leadership. `told`: what the agent
+        was welcomed with; what is changed is told at the next report, which comes once a second."""
         one_at_a_time = asyncio.Lock()
 
         async def write(down: agent_pb2.Down) -> None:
@@ -223,10 +225,10 @@ class AgentSessions:
                 ack = self._receive(up, cluster, member, stream)
                 if ack is not None:
                     await write(agent_pb2.Down(ack=ack))
-                profile = self._leads.profile(cluster)
-                if profile is not keeps_to:
-                    keeps_to = profile
-                    await write(agent_pb2.Down(welcome=self._leads.welcome(profile)))
+                newest = self._welcomes.wanted(cluster, member)
+                if newest != keeps_to:
+                    keeps_to = newest
+                    await write(agent_pb2.Down(welcome=self._welcomes.welcome(newest)))
 
         async def write_all() -> None:
             while True:

@@ -35,6 +35,8 @@ class Known:
     member: MemberName
     id: int
     window: ReplayWindow = field(default_factory=ReplayWindow)
+    relayed: ReplayWindow = field(default_factory=ReplayWindow)
+    """Of beats that peers passed on. One that came by itself later is answered all the same."""
     heard_at: Instant | None = None
     boot_id: int = 0
     address: str = ""
@@ -57,7 +59,13 @@ class Known:
 
     def is_spoken_for(self, at: Instant, boot_id: int, address: str) -> bool:
         """Another process on another host is heard as this member. A restarted agent is a new process on the same one."""
-        if boot_id == self.boot_id or not self.address or address == self.address or self.heard_at is None:
+        if not self.address or address == self.address:
+            return False
+        return self.is_of_another_process(at, boot_id)
+
+    def is_of_another_process(self, at: Instant, boot_id: int) -> bool:
+        """Than the one that is heard at the moment."""
+        if boot_id == self.boot_id or self.heard_at is None:
             return False
         return elapsed_ms(since=self.heard_at, now=at) < SPOKEN_FOR_MS
 

@@ -23,6 +23,7 @@ from common.datagram import (
     BeatFrame,
     Foreign,
     RelayFrame,
+    Replayed,
     SecondAgent,
     decoded,
     is_sealed_under,
@@ -31,7 +32,7 @@ from common.datagram import (
 )
 from common.ids import ClusterName, MemberName
 from common.timebase import Instant, elapsed_ms
-from orchestrator.core.events import BeatHeard
+from orchestrator.core.events import BeatHeard, BeatRelayed
 from orchestrator.ingress.heard import Heard, Known, beat_of
 
 log = structlog.get_logger()
@@ -54,7 +55,7 @@ class Acknowledgement(msgspec.Struct, frozen=True, gc=False):
 
 Acknowledge = Callable[[ClusterName, MemberName, int], Acknowledgement]
 """(cluster, member, epoch that the beat obeyed) → what may be answered to a beat that arrived before this was made."""
-PutBeat = Callable[[ClusterName, BeatHeard], object]
+PutBeat = Callable[[ClusterName, BeatHeard | BeatRelayed], object]
 Counted = Callable[[str], None]
 
 
@@ -163,9 +164,13 @@ class HeartbeatUdp:
         relayed = open_frame(frame.inner, self._heard.key_of)
         if not isinstance(relayed, BeatFrame):
             raise Foreign("a relay may hold a beat only")
-        known = self._heard.by_id(relayed.header.member_id)
-        known.window.accept(relayed.header)
-        self._hear(known, relayed, at, b"")
+        by, known = self._heard.by_id(frame.header.member_id), self._heard.by_id(relayed.header.member_id)
+        if by.cluster != known.cluster or by is known:
+            raise Foreign("a relay of who is no peer")
+        if known.is_of_another_process(at, relayed.header.boot_id):
+            raise Replayed("of another process than the one that is heard")
+        known.relayed.accept(relayed.header)
+        self._put(known.cluster, BeatRelayed(at, beat_of(relayed, known.member), by.member))
         self._counted("relayed")  # serves detection; there are no relayed acknowledgements
 
     def _hear(self, known: Known, frame: BeatFrame, at: Instant, words: bytes) -> None:

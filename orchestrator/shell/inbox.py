@@ -14,7 +14,7 @@ from typing import Protocol
 from common.clock import Clock
 from common.ids import ClusterName, MemberName
 from common.timebase import MS_US, Instant
-from orchestrator.core.events import Beat, BeatHeard, Event, FactsHeard, Tick
+from orchestrator.core.events import Beat, BeatHeard, BeatRelayed, Event, FactsHeard, Tick
 
 ROOM = 100_000
 """Events of all clusters together: a beat and a report of every member of a large fleet, and as much again. A loop
@@ -82,6 +82,9 @@ class Inbox:
             case BeatHeard(beat=beat):
                 key = (beat.member, "beat")
                 at_once = self._says_something_new(cluster, beat)
+            case BeatRelayed(beat=beat):
+                key = (beat.member, "relayed")
+                at_once = True
             case FactsHeard(facts=facts):
                 key = (facts.member, "facts")  # facts are always the whole
                 at_once = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
@@ -12,11 +14,12 @@ from common.timebase import before_ms
 from orchestrator.core.decide import decide
 from orchestrator.core.diagnose import _RECEIVED_WITHIN_MS, Diagnosis, Finding, diagnose
 from orchestrator.core.effects import AskObservers, ProbeSql
-from orchestrator.core.events import ProbeAnswer, SqlProbed
+from orchestrator.core.events import BeatRelayed, ProbeAnswer, SqlProbed
 from orchestrator.core.observe import observe
 from orchestrator.core.reasons import Reason
-from orchestrator.core.view import ClusterView, MemberView, Suspicion
+from orchestrator.core.view import ClusterView, MemberView, Relayed, Suspicion
 from tests.core.builders import NOW, POLICY, any_of, heard, incarnation, record, view
+from tests.orchestrator.beats import beat
 
 _SILENT_MS = 1_100
 _A = MemberName("a")
@@ -53,6 +56,48 @@ def test_whoever_is_silent_is_suspected_first_and_the_witnesses_are_asked() -> N
     asked = [type(effect) for effect in decided.effects]
     assert AskObservers in asked
     assert ProbeSql in asked
+
+
+def _relaying(by_ms: int = 50, **changes: Any) -> ClusterView:
+    """The primary is silent and suspected; a peer passes its beats on."""
+    seen = _suspected(sql=ProbeAnswer.SILENT)
+    relayed = Relayed(
+        before_ms(NOW, by_ms), MemberName("b"), 1, 9, incarnation("a"), record().epoch, acknowledges=True
+    )
+    return seen.with_member(replace(seen.member(_A), relayed=replace(relayed, **changes)))
+
+
+@pytest.mark.covers("T70")
+def test_a_primary_whose_beats_a_peer_passes_on_is_a_cut_path_and_no_failover() -> None:
+    found = diagnose(record(), _relaying(), NOW, POLICY)
+    assert found.diagnosis is Diagnosis.CONTROL_PATH_CUT
+    assert found.because[0].text == (
+        "silent for 1100 ms, the threshold is 600 ms; b passes its beats on, the newest 50 ms ago: "
+        "it acknowledges commits"
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"acknowledges": False}, id="its_commits_wait"),
+        pytest.param({"epoch": 0}, id="of_another_epoch"),
+        pytest.param({"incarnation": incarnation("z")}, id="of_another_incarnation"),
+        pytest.param({"at": before_ms(NOW, POLICY.suspect_floor_ms + 1)}, id="too_long_ago"),
+        pytest.param({"at": before_ms(NOW, _SILENT_MS - 150)}, id="not_clearly_later_than_we_heard_it"),
+    ],
+)
+def test_what_a_peer_passed_on_proves_no_life_where_it_does_not_say_so(changes: dict[str, Any]) -> None:
+    assert diagnose(record(), _relaying(**changes), NOW, POLICY).diagnosis is Diagnosis.HOST_LOST
+
+
+def test_who_is_only_relayed_is_not_heard() -> None:
+    """No order reaches it, so it must not count as one that answers (R1)."""
+    seen = view(_silent_primary(), heard("b"), heard("c"))
+    relayed = observe(seen, BeatRelayed(NOW, beat("a", sequence=99), MemberName("b")))
+    assert relayed.member(_A).heard_at == seen.member(_A).heard_at
+    assert relayed.member(_A).relayed is not None
+    assert observe(relayed, BeatRelayed(NOW, beat("a", sequence=98), MemberName("c"))) == relayed
 
 
 @pytest.mark.covers("S22", "T70")

@@ -40,6 +40,7 @@ class Node:
     leads: bool = True
     leader_address: str = "127.0.0.9:7432"
     timings: Profile = DEFAULT
+    peers: tuple[str, ...] = ()
     streams: AssignmentStreams = field(default_factory=AssignmentStreams)
     heard: list[Any] = field(default_factory=list)
     counted: Counter[str] = field(default_factory=Counter)
@@ -48,11 +49,12 @@ class Node:
     clock: HandClock = field(default_factory=HandClock)
     authority: Authority = field(default_factory=lambda: Authority("test"))
 
-    def profile(self, cluster: ClusterName) -> Profile:
-        return self.timings
+    def wanted(self, cluster: ClusterName, member: MemberName) -> tuple[Profile, tuple[str, ...]]:
+        return self.timings, self.peers
 
-    def welcome(self, profile: Profile) -> agent_pb2.Welcome:
-        return agent_pb2.Welcome(leader="control1", term=4, profile=encode(profile).decode())
+    def welcome(self, wanted: tuple[Profile, tuple[str, ...]]) -> agent_pb2.Welcome:
+        profile, peers = wanted
+        return agent_pb2.Welcome(leader="control1", term=4, profile=encode(profile).decode(), peers=peers)
 
     async def until_heard(self, kind: type) -> Any:
         async with asyncio.timeout(WITHIN_S):
@@ -93,6 +95,7 @@ async def node() -> AsyncIterator[Node]:
         put=lambda _cluster, event: made.heard.append(event),
         streams=made.streams,
         leads=made,
+        welcomes=made,
         acknowledge=lambda _cluster, _member, epoch: Acknowledgement("control1", 4, epoch, 5_000),
         counted=lambda how: made.counted.update([how]),
     )

@@ -25,7 +25,7 @@ from common.datagram import (
 from common.ids import ClusterName, MemberName
 from common.timebase import Instant, before_ms
 from orchestrator.core.decision import Grant
-from orchestrator.core.events import BeatHeard
+from orchestrator.core.events import BeatHeard, BeatRelayed
 from orchestrator.ingress.heard import SPOKEN_FOR_MS, Heard
 from orchestrator.ingress.heartbeat_udp import Acknowledgement, HeartbeatUdp
 from orchestrator.shell.leases import Leases, Proof
@@ -45,7 +45,7 @@ class Post:
     leases: Leases
     agent: socket.socket
     proof_sent_at: list[Instant]
-    heard: list[tuple[ClusterName, BeatHeard]] = field(default_factory=list)
+    heard: list[tuple[ClusterName, BeatHeard | BeatRelayed]] = field(default_factory=list)
     counted: Counter[str] = field(default_factory=Counter)
 
     async def send(self, data: bytes) -> None:
@@ -185,15 +185,44 @@ async def test_a_replayed_beat_is_counted_and_dropped() -> None:
         assert len(one.heard) == 1
 
 
-async def test_a_relayed_beat_is_heard_and_not_acknowledged() -> None:
+def relayed(beat: BeatFrame, by: str = "b") -> bytes:
+    outer = Header(member_id("shop", by), 1, 8, 1, 0)
+    return seal(member_key(SECRET, "shop", by, 1), RelayFrame(outer, sealed_under(beat)))
+
+
+async def test_a_relayed_beat_is_told_as_such_and_not_acknowledged() -> None:
     async with post() as one:
-        key_of_b = member_key(SECRET, "shop", "b", 1)
-        outer = Header(member_id("shop", "b"), 1, 8, 1, 0)
-        await one.send(seal(key_of_b, RelayFrame(outer, sealed_under(frame()))))
+        await one.send(relayed(frame()))
         assert one.counted == Counter({"relayed": 1})
-        assert one.heard[0][1].beat.member == "a"
+        event = one.heard[0][1]
+        assert isinstance(event, BeatRelayed)
+        assert (event.beat.member, event.by) == ("a", "b")
         with pytest.raises(BlockingIOError):
             one.agent.recv(1024)
+
+
+async def test_a_beat_that_comes_by_itself_after_its_relay_is_acknowledged_all_the_same() -> None:
+    async with post() as one:
+        await one.send(relayed(frame(sequence=7)))
+        assert (await one.acknowledged(frame(sequence=7))).header.sequence == 7
+        await one.send(relayed(frame(sequence=7)))
+        assert one.counted == Counter({"relayed": 1, "accepted": 1, "replayed": 1})
+
+
+async def test_the_relay_of_another_process_than_the_one_that_is_heard_is_dropped() -> None:
+    async with post() as one:
+        await one.acknowledged(frame(boot_id=1))
+        await one.send(relayed(frame(boot_id=2)))
+        assert one.counted == Counter({"accepted": 1, "replayed": 1})
+        one.clock.forward_ms(SPOKEN_FOR_MS)
+        await one.send(relayed(frame(boot_id=2)))
+        assert one.counted["relayed"] == 1
+
+
+async def test_nobody_relays_itself() -> None:
+    async with post() as one:
+        await one.send(relayed(frame(), by="a"))
+        assert one.counted == Counter({"foreign": 1})
 
 
 async def test_a_relay_inside_a_relay_is_dropped() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from common.assignment import Version
 from common.datagram import Replayed
 from common.facts import NO_VERSION, Facts
-from common.ids import ClusterName
+from common.ids import ClusterName, MemberName
 from common.replay_window import ReplayWindow
 from common.timebase import Instant
 from orchestrator.core import events as ev
@@ -76,6 +76,7 @@ class Control(Program):
         self.streams: dict[str, Stream] = {}
         self.heard_at: dict[str, Instant] = {}
         self._windows: dict[str, ReplayWindow] = {}
+        self._relayed: dict[str, ReplayWindow] = {}
         self.listening_since = self.now
         self.seen_names: tuple[NameVersion | None, ...] = ()
         """The version that DNS was last seen at; empty while nothing is remembered."""
@@ -123,6 +124,19 @@ class Control(Program):
         return self._others_known
 
     # ---- what is heard ----
+
+    def hear_relayed(self, beat: ev.Beat, by: MemberName) -> None:
+        """A peer passed it on: evidence, and neither heard nor answered (orchestrator/ingress/heartbeat_udp.py)."""
+        window = self._relayed.get(beat.member)
+        if window is None:
+            window = self._relayed[beat.member] = ReplayWindow()
+        try:
+            window.accept(beat)
+        except Replayed:
+            return
+        self.highest_seen = max(self.highest_seen, beat.obeyed)
+        self.world.count("beats passed on by a peer")
+        self.feed(ev.BeatRelayed(self.now, beat, by))
 
     def hear_beat(self, link: Link, beat: ev.Beat, sent: Sent) -> None:
         window = self._windows.get(beat.member)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from common.assignment import Assignment
-from common.facts import Facts
+from common.facts import Facts, PostgresState
 from common.ids import IncarnationId
 from common.timebase import Instant
 from orchestrator.core.events import Beat
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.simulator.model_agent import Agent
     from tests.simulator.model_control import Control
 
+UNANSWERED_BEATS = 3
 _FACTS_EVERY_US = 1_000_000
 _WELCOME_WITHIN_US = 2_000_000
 _BROKEN_AFTER_US = 6_000_000
@@ -95,6 +96,7 @@ class Link:
         self.leader = ""
         self.leader_term = 0
         self._boot = -1
+        self._answered_at = Instant(0)
         self._sequence = 0
         self._reported_us = 0
         self._said: object = None
@@ -135,6 +137,7 @@ class Link:
         """A new process: nothing of the old one's connections is left."""
         if self.agent.boot != self._boot:
             self._boot = self.agent.boot
+            self._answered_at = self.agent.now
             self.close()
 
     def close(self) -> None:
@@ -159,12 +162,48 @@ class Link:
         self._sequence += 1
         beat = _beat(facts, self._boot, self._sequence)
         sent = Sent(self._boot, self.agent.host.reasons.begins(self.agent.now))
+        if self._is_unanswered(facts):
+            self._ask_peers(beat)
         for node in self.fleet.nodes:
             self.fleet.network.datagram(
                 self.name,
                 node.place,
                 lambda n=node: n.receive(lambda: n.hear_beat(self, beat, sent)),  # type: ignore[misc]
             )
+
+    def _is_unanswered(self, facts: Facts) -> bool:
+        """agents/link/beat.py: a primary that no control node has answered for some beats. Most answers say nothing new,
+        and are not played: whoever could answer did."""
+        if facts.postgres is not PostgresState.PRIMARY:
+            return False
+        network = self.fleet.network
+        if any(n.alive and not n.frozen and network.both_ways(self.name, n.place) for n in self.fleet.nodes):
+            self._answered_at = self.agent.now
+        every_us = self.agent.profile.beat_primary_every_ms * 1_000
+        return self.agent.now - self._answered_at >= UNANSWERED_BEATS * every_us
+
+    def _ask_peers(self, beat: Beat) -> None:
+        """agents/link/relay.py: to the peers, who pass it on to all control nodes."""
+        network = self.fleet.network
+        for peer in self.fleet.spec.members:
+            if peer.name == self.name or peer.name not in self.fleet.links:
+                continue
+            link = self.fleet.links[peer.name]
+            if peer.name not in self.fleet.down:
+                network.datagram(self.name, peer.name, lambda to=link: to.passes_on(beat))  # type: ignore[misc]
+
+    def passes_on(self, beat: Beat) -> None:
+        """What a peer of ours asked for."""
+
+        def pass_on() -> None:
+            for node in self.fleet.nodes:
+                self.fleet.network.datagram(
+                    self.name,
+                    node.place,
+                    lambda n=node: n.receive(lambda: n.hear_relayed(beat, self.agent.name)),  # type: ignore[misc]
+                )
+
+        self._arrives(pass_on)
 
     def acknowledged(self, leader: str, term: int, epoch: int, sent: Sent, lease_ms: int) -> None:
         """Back from a control node: who leads, and a lease where `epoch` is given ("Staying up" a)."""

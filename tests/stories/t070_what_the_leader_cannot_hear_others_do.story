@@ -13,7 +13,7 @@ mend
 until whole
 show record
 ----
-why witness_disagrees a: silent for N ms, the threshold is N ms; but c received from it N ms ago
+why control_path_cut a: silent for N ms, the threshold is N ms; c passes its beats on, the newest N ms ago: it acknowledges commits
 rule ANY 1 (b, c)
 record epoch 1 STABLE of a, settled
 writes are acknowledged
