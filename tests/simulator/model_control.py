@@ -11,10 +11,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from common.assignment import Version
-from common.datagram import Replayed
 from common.facts import NO_VERSION, Facts
 from common.ids import ClusterName, MemberName
-from common.replay_window import ReplayWindow
 from common.timebase import Instant
 from orchestrator.core import events as ev
 from orchestrator.core.decision import Decision
@@ -30,6 +28,7 @@ from tests.simulator.model_election import Election
 from tests.simulator.model_etcd import Saved
 from tests.simulator.model_process import Program, ProgramClock
 from tests.simulator.model_swap import TOTAL_US, Swap
+from tests.simulator.model_windows import Windows
 
 if TYPE_CHECKING:
     from tests.simulator.fleet import Fleet
@@ -75,8 +74,7 @@ class Control(Program):
         self.leases = Leases(self.clock, self._proof)
         self.streams: dict[str, Stream] = {}
         self.heard_at: dict[str, Instant] = {}
-        self._windows: dict[str, ReplayWindow] = {}
-        self._relayed: dict[str, ReplayWindow] = {}
+        self._windows, self._relayed = Windows(), Windows()
         self.listening_since = self.now
         self.seen_names: tuple[NameVersion | None, ...] = ()
         """The version that DNS was last seen at; empty while nothing is remembered."""
@@ -127,24 +125,14 @@ class Control(Program):
 
     def hear_relayed(self, beat: ev.Beat, by: MemberName) -> None:
         """A peer passed it on: evidence, and neither heard nor answered (orchestrator/ingress/heartbeat_udp.py)."""
-        window = self._relayed.get(beat.member)
-        if window is None:
-            window = self._relayed[beat.member] = ReplayWindow()
-        try:
-            window.accept(beat)
-        except Replayed:
+        if not self._relayed.accept(beat):
             return
         self.highest_seen = max(self.highest_seen, beat.obeyed)
         self.world.count("beats passed on by a peer")
         self.feed(ev.BeatRelayed(self.now, beat, by))
 
     def hear_beat(self, link: Link, beat: ev.Beat, sent: Sent) -> None:
-        window = self._windows.get(beat.member)
-        if window is None:
-            window = self._windows[beat.member] = ReplayWindow()
-        try:
-            window.accept(beat)
-        except Replayed:
+        if not self._windows.accept(beat):
             return
         self.highest_seen = max(self.highest_seen, beat.obeyed)  # as orchestrator/app.py does, leading or not
         now = self.heard_at[beat.member] = self.now
