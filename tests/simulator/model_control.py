@@ -125,11 +125,10 @@ class Control(Program):
 
     def hear_relayed(self, beat: ev.Beat, by: MemberName) -> None:
         """A peer passed it on: evidence, and neither heard nor answered (orchestrator/ingress/heartbeat_udp.py)."""
-        if not self._relayed.accept(beat):
-            return
-        self.highest_seen = max(self.highest_seen, beat.obeyed)
-        self.world.count("beats passed on by a peer")
-        self.feed(ev.BeatRelayed(self.now, beat, by))
+        if self._relayed.accept(beat):
+            self.highest_seen = max(self.highest_seen, beat.obeyed)
+            self.world.count("beats passed on by a peer")
+            self.feed(ev.BeatRelayed(self.now, beat, by))
 
     def hear_beat(self, link: Link, beat: ev.Beat, sent: Sent) -> None:
         if not self._windows.accept(beat):
