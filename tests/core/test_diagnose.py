@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
 
@@ -13,7 +16,7 @@ from common.profile import PROFILES, Profile
 from common.timebase import after_ms, before_ms, elapsed_ms
 from orchestrator.core.decide import decide
 from orchestrator.core.decision import Listened
-from orchestrator.core.diagnose import Diagnosis, diagnose
+from orchestrator.core.diagnose import FAILS_OVER, Diagnosis, diagnose
 from orchestrator.core.engine import Engine
 from orchestrator.core.events import BeatHeard, FactsHeard
 from orchestrator.core.observe import observe
@@ -230,3 +233,12 @@ def test_nothing_but_silence_is_due_only_while_a_primary_writes(
     decision = engine.turn(NOW)
     assert decision.again_at_us is not None
     assert (decision.listened == Listened(MemberName("a"), NOW)) is listens
+
+
+def test_the_protocol_names_every_diagnosis_and_no_other() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+    line = next(line for line in text.splitlines() if line.startswith("- The combination has a name"))
+    leaving, staying = line.split("these leave the epoch.")
+    named = re.compile(r"`(\w+)`")
+    assert set(named.findall(leaving)) == {str(one) for one in FAILS_OVER}
+    assert set(named.findall(staying)) == {str(one) for one in set(Diagnosis) - FAILS_OVER}
