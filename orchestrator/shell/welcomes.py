@@ -18,12 +18,19 @@ Wanted = tuple[Profile, tuple[str, ...]]
 class Welcomes:
     def __init__(self, name: str, cases: Mapping[ClusterName, Case], term: Callable[[], int]) -> None:
         self._name, self._cases, self._term = name, cases, term
+        self._known: dict[tuple[ClusterName, MemberName], tuple[ClusterSpec, Wanted]] = {}
 
     def wanted(self, cluster: ClusterName, member: MemberName) -> Wanted:
+        """The same object for as long as nobody applied anything else: asked with every report of thousands."""
         spec = self._spec(cluster)
         if spec is None:
             return DEFAULT, ()
-        return PROFILES.get(spec.profile, DEFAULT), spec.peers_of(member)
+        known = self._known.get((cluster, member))
+        if known is not None and known[0] is spec:
+            return known[1]
+        wanted = PROFILES.get(spec.profile, DEFAULT), spec.peers_of(member)
+        self._known[cluster, member] = spec, wanted
+        return wanted
 
     def welcome(self, wanted: Wanted) -> agent_pb2.Welcome:
         profile, peers = wanted
