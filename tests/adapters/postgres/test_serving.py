@@ -326,3 +326,55 @@ async def test_managed_settings_set_by_alter_system_are_removed_and_reported(hom
         await in_force(a, FENCE)
         assert a.ask("show work_mem") == "5MB"
         assert any("synchronous_standby_names" in words for words in a.instance.notices)
+
+
+@pytest.mark.covers("T41")
+async def test_clients_that_took_every_connection_take_none_from_the_agent(home: Home) -> None:
+    """A primary without a free connection looks like a dead one to whoever asks it as a client does."""
+    settings = {"max_connections": "20", "max_wal_senders": "4", "dynamic_shared_memory_type": "mmap"}
+    async with home.member("a", settings=settings) as a:
+        await a.serve()
+        a.ask("create role app login password 'app'")
+        await a.perform(Open())
+        clients = []
+        try:
+            with pytest.raises(psycopg.OperationalError, match=r"too many|remaining connection slots"):
+                for _ in range(21):
+                    clients.append(over_tcp(a, "app", password="app"))
+            seen = await a.instance.measure()
+            assert seen.answered
+            assert seen.postgres is PostgresState.PRIMARY
+            assert (await a.instance.probe_commit(SOLO, 5_000)).acknowledged
+            assert await a.stop()
+        finally:
+            for client in clients:
+                client.close()
+
+
+@pytest.mark.covers("T31", "T32")
+async def test_the_slot_of_a_member_that_is_away_too_long_is_lost_frees_its_wal_and_is_made_again(
+    home: Home,
+) -> None:
+    settings = {
+        "max_slot_wal_keep_size": "16MB",
+        "wal_keep_size": "0",
+        "max_wal_size": "32MB",
+        "min_wal_size": "32MB",
+        "dynamic_shared_memory_type": "mmap",
+    }
+    status = "select coalesce(wal_status, '') from pg_replication_slots where slot_name = 'b_1_e1'"
+    async with home.member("a", settings=settings) as a, home.member("b") as b:
+        await a.serve()
+        await b.follow(a)
+        assert a.ask(status) == "reserved"
+        await b.stop()
+        for _ in range(6):
+            a.ask("select pg_switch_wal()")
+            a.ask("select pg_logical_emit_message(false, 'primacy', 'x')")
+        a.ask("checkpoint")
+        assert a.ask(status) == "lost"
+        assert len([file for file in a.wal.iterdir() if len(file.name) == 24]) < 6  # it fills no disk
+        await a.perform(MakeSlots(("b_1_e1",), 1))
+        assert (
+            a.ask(status) == ""
+        )  # another one of that name, which holds nothing until somebody streams from it
