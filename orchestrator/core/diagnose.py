@@ -133,9 +133,6 @@ def _verdict(
     measured: str,
 ) -> Finding:
     last_at = seen.heard_at if seen.heard_at is not None else Instant(0)
-    if seen.relayed is not None:
-        # Its last words by whatever way: a stream that is half open since does not outlive them.
-        last_at = Instant(max(last_at, seen.relayed.at))
     elsewhere = suspicion.heard_elsewhere_at
     if (
         elsewhere is not None
@@ -147,7 +144,7 @@ def _verdict(
         return Finding(
             Diagnosis.CONTROL_PATH_CUT, (Because(Reason.CONTROL_PATH_CUT, name, text),), suspect=name
         )
-    relayed = _relayed(name, view, now, profile)
+    relayed = _relayed(name, last_at, view, now, profile)
     if relayed is not None:
         age_ms = elapsed_ms(since=relayed.at, now=now)
         text = f"{measured}; {relayed.by} passes its beats on, the newest {age_ms} ms ago: it acknowledges commits"
@@ -180,16 +177,17 @@ def _verdict(
     return Finding(Diagnosis.HOST_LOST, (Because(Reason.PRIMARY_HOST_LOST, name, text),), suspect=name)
 
 
-def _relayed(name: MemberName, view: ClusterView, now: Instant, profile: Profile) -> Relayed | None:
+def _relayed(
+    name: MemberName, last_at: Instant, view: ClusterView, now: Instant, profile: Profile
+) -> Relayed | None:
     """What a peer passed on of it, clearly after its last words to us, while it serves as this epoch's primary. One whose
     commits wait speaks against no failover: no order of ours reaches it, so nobody could help it."""
-    seen, record = view.member(name), view.record
-    relayed, heard_at = seen.relayed, seen.heard_at if seen.heard_at is not None else Instant(0)
+    relayed, record = view.member(name).relayed, view.record
     if relayed is None or record is None or not relayed.acknowledges:
         return None
     of_this_epoch = relayed.epoch == record.epoch and relayed.incarnation == record.the(name).incarnation
     fresh = relayed.at >= before_ms(now, profile.suspect_floor_ms)
-    return relayed if of_this_epoch and fresh and relayed.at > heard_at + _HEARD_LATER_MS * 1000 else None
+    return relayed if of_this_epoch and fresh and relayed.at > last_at + _HEARD_LATER_MS * 1000 else None
 
 
 def _streaming_witness(
