@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -87,8 +88,7 @@ class Agent:
         self._beats.on_leader = self._session.leader_known
         self._session.on_assignment = self._driver.order
         self._session.on_profile = self._told_profile
-        self._session.on_peers = self._relay.told_peers
-        self._beats.on_unanswered = self._relay.ask_peers
+        self._session.on_peers = self._told_peers
         self._keeper.link_trouble = lambda: self._session.trouble
         self._fencing.on_change = self._guard.tell
         self._fencing.on_fenced = self._driver.wake
@@ -234,6 +234,10 @@ class Agent:
             self._store.in_background(lambda: profile_file.save(self._config.state_directory, profile))
             log.info("profile.changed", profile=profile.name)
 
+    def _told_peers(self, addresses: Sequence[str]) -> None:
+        self._relay.told_peers(addresses)
+        self._beats.told_peers(addresses)
+
     def _guard_said(self, word: Word) -> None:
         if word.rest:
             log.info("agent.resting", why="the guard is about to stop PostgreSQL")
@@ -290,6 +294,7 @@ class Agent:
     def _counts(self) -> dict[str, int]:
         return {
             **{f"beat_{kind}": count for kind, count in self._beats.counts.items()},
+            **{f"relay_{kind}": count for kind, count in self._relay.counts.items()},
             "session_opened": self._session.opened_count,
             "order_refused": self._driver.refused_count,
             "primary_fenced": self._fencing.fenced_count,

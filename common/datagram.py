@@ -124,11 +124,6 @@ class Replayed(BadDatagram):
     kind = "replayed"
 
 
-BAD_KINDS: Final = tuple(
-    error.kind for error in (Truncated, Foreign, WrongVersion, UnknownMember, BadTag, Replayed)
-)
-
-
 class Flags(msgspec.Struct, frozen=True, gc=False):
     """What the u32 of a beat says; the same number travels in beat.proto."""
 

@@ -12,7 +12,7 @@ import errno
 import secrets
 import socket
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -67,8 +67,8 @@ class Beats:
         """When the newest acknowledgement arrived by UDP."""
         self._answered_at = clock.now()
         """On whatever way; at the beginning, when this was begun."""
-        self.on_unanswered: Callable[[bytes], None] = lambda beat: None
-        """A beat of a primary that no control node has answered for some beats."""
+        self._peer_port = config.peer_port
+        self._peers: list[tuple[str, int]] = []
         self.on_grant: Grant = lambda epoch, sent_at, lease_ms: None
         self.on_leader: Callable[[str, int], None] = lambda name, term: None
 
@@ -85,6 +85,10 @@ class Beats:
             finally:
                 loop.remove_reader(sock)
                 self._socket = None
+
+    def told_peers(self, addresses: Iterable[str]) -> None:
+        """By the leader: who passes beats on to the control nodes while none of them answers (`relay.py`)."""
+        self._peers = [(address, self._peer_port) for address in dict.fromkeys(addresses)]
 
     def send_now(self) -> None:
         """Something happened. Sent before this returns; the period begins anew."""
@@ -134,9 +138,11 @@ class Beats:
         if self._socket is None:
             return
         data = seal(self._key, self._keeper.beat(self._next_header()))
+        targets = self._targets
         if self._is_unanswered():
-            self.on_unanswered(data)
-        for target in self._targets:
+            self.counts["peers_asked"] += 1
+            targets = [*targets, *self._peers]
+        for target in targets:
             try:
                 self._socket.sendto(data, target)
             except BlockingIOError:

@@ -1,7 +1,7 @@
 """Beats of peers passed on: whoever hears a primary that no control node answers lets them know that it lives.
 
-A primary whose beats nobody acknowledges sends them to its peers too (`beat.py`); each peer passes what it gets on to
-all control nodes, sealed once more as its own. It can't open it, and need not: only a control node has the keys of all.
+A primary whose beats nobody acknowledges sends them to its peers too (`beat.py`); each passes on what it gets to all
+control nodes, sealed once more as its own. It can't open it, and need not: only a control node has the keys of all.
 Nobody is told anything back, and no lease comes this way (protocol.md, "When to try").
 """
 
@@ -17,6 +17,7 @@ from typing import Any, Final
 import structlog
 
 from agents.config import AgentConfig
+from common.addresses import plain_address
 from common.beat_bytes import sender_of
 from common.clock import Clock
 from common.datagram import DATAGRAM_BYTES_MAX, Header, RelayFrame, member_id, seal
@@ -26,7 +27,8 @@ log: Any = structlog.get_logger()
 
 DRAIN_MAX: Final = 64
 A_SECOND_MAX: Final = 60
-"""More than any primary beats; whoever writes its address upon others' datagrams gains nothing by it."""
+"""From one address, which is more than any primary beats. The address may be forged: then so many datagrams a second go
+to the control nodes, which drop them by their seal."""
 
 
 class Relay:
@@ -38,20 +40,15 @@ class Relay:
         self._sequence = 0
         self._bind = (config.listen_address, config.peer_port)
         self._targets = [(node.address, node.beat_port) for node in config.control]
-        self._peers: frozenset[str] = frozenset()
-        self._socket: socket.socket | None = None
+        self._passed_on: dict[str, int] = {}
+        """By the address of a peer, in this second."""
         self._second_began_at = Instant(0)
-        self._in_this_second = 0
+        self._socket: socket.socket | None = None
         self.counts: Counter[str] = Counter()
 
     def told_peers(self, addresses: Iterable[str]) -> None:
         """By the leader, of the cluster's specification."""
-        self._peers = frozenset(addresses)
-
-    def ask_peers(self, beat: bytes) -> None:
-        """Send it to them; they pass it on."""
-        for peer in self._peers:
-            self._send(beat, (peer, self._bind[1]))
+        self._passed_on = dict.fromkeys(map(plain_address, addresses), 0)
 
     async def run(self) -> None:
         """Without its port there are no relays, and everything else goes on."""
@@ -81,19 +78,19 @@ class Relay:
                 return
             except OSError:  # an ICMP answer to an earlier one
                 continue
-            self._pass_on(data, str(source[0]))
+            self._pass_on(data, plain_address(str(source[0])))
 
     def _pass_on(self, data: bytes, source: str) -> None:
-        if source not in self._peers or sender_of(data) is None:
+        if source not in self._passed_on or sender_of(data) is None:
             self.counts["foreign"] += 1
             return
         now = self._clock.now()
         if elapsed_ms(since=self._second_began_at, now=now) >= 1_000:
-            self._second_began_at, self._in_this_second = now, 0
-        if self._in_this_second >= A_SECOND_MAX:
+            self._second_began_at, self._passed_on = now, dict.fromkeys(self._passed_on, 0)
+        if self._passed_on[source] >= A_SECOND_MAX:
             self.counts["too_many"] += 1
             return
-        self._in_this_second += 1
+        self._passed_on[source] += 1
         self._sequence += 1
         header = Header(self._member_id, self._generation, self._boot_id, self._sequence, now)
         relayed = seal(self._key, RelayFrame(header, data))

@@ -50,8 +50,8 @@ class ClusterSpec:
         return next((m for m in self.members if m.name == name), None)
 
     def peers_of(self, name: MemberName) -> tuple[str, ...]:
-        """The addresses of the other members."""
-        return tuple(m.address for m in self.members if m.name != name)
+        """All addresses of the other members."""
+        return tuple(address for m in self.members if m.name != name for address in m.addresses)
 
     def mistakes(self) -> Iterator[str]:
         """Each names the key, the value and the remedy."""

@@ -10,11 +10,13 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
 import structlog
 
+from common.addresses import plain_address
 from common.assignment import Version
 from common.clock import Clock
 from common.codec import decode
@@ -153,9 +155,10 @@ class AgentSessions:
     def _speak(self, cluster: ClusterName, member: MemberName, peer: str) -> _Speaker:
         """Two agents that have one name would end each other's streams, and be adopted in turn. A member whose host
         was lost and came back under another address is let in once its old stream was silent for so long."""
-        at, host = self._clock.now(), peer.rpartition(":")[0]
-        known = self._speakers.get((cluster, member))
-        if known is not None and known.host != host:
+        at, host = self._clock.now(), host_of(peer)
+        known, named = self._speakers.get((cluster, member)), self._heard.find(cluster, member)
+        is_named = named is not None and host in named.addresses
+        if known is not None and known.host != host and not is_named:
             silent_ms = elapsed_ms(since=known.heard_at, now=at)
             if silent_ms < SPOKEN_FOR_MS:
                 self._counted("second_agent")
@@ -284,6 +287,14 @@ class AgentSessions:
                 )
             case other:
                 raise _Ended(grpc.StatusCode.INVALID_ARGUMENT, f"unexpected {other}")
+
+
+def host_of(peer: str) -> str:
+    """The address in what grpc calls a peer: `ipv4:10.0.0.1:5000`, `ipv6:%5B::1%5D:5000`, `unix:`."""
+    kind, _, rest = peer.partition(":")
+    if kind not in ("ipv4", "ipv6"):
+        return peer
+    return plain_address(unquote(rest.rpartition(":")[0]).strip("[]").partition("%")[0])
 
 
 async def _quietly(work: Any) -> _Ended | None:

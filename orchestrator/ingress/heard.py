@@ -8,12 +8,13 @@ are decoded when the turn asks for them (`quiet_of`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from common.addresses import plain_address
 from common.beat_bytes import free_mib_of, sender
 from common.clock import Clock
-from common.datagram import BeatFrame, Flags, decoded, member_id, member_key
+from common.datagram import BeatFrame, Flags, Replayed, decoded, member_id, member_key
 from common.ids import ClusterName, MemberName
 from common.replay_window import ReplayWindow
 from common.timebase import Instant, elapsed_ms
@@ -35,8 +36,10 @@ class Known:
     member: MemberName
     id: int
     window: ReplayWindow = field(default_factory=ReplayWindow)
-    relayed: ReplayWindow = field(default_factory=ReplayWindow)
-    """Of beats that peers passed on. One that came by itself later is answered all the same."""
+    addresses: frozenset[str] = frozenset()
+    """Where the specification says that it is."""
+    relayed: ReplayWindow | None = None
+    """Of beats that peers passed on, once there were any. One that came by itself later is answered all the same."""
     heard_at: Instant | None = None
     boot_id: int = 0
     address: str = ""
@@ -58,16 +61,23 @@ class Known:
         self.words = words
 
     def is_spoken_for(self, at: Instant, boot_id: int, address: str) -> bool:
-        """Another process on another host is heard as this member. A restarted agent is a new process on the same one."""
-        if not self.address or address == self.address:
+        """Another process on another host is heard as this member. A restarted agent is a new process on the same one, and
+        whoever speaks from where the specification says is never second: recorded beats, sent from elsewhere to a control
+        node that was started again, keep nobody out."""
+        if boot_id == self.boot_id or address == self.address or address in self.addresses:
             return False
-        return self.is_of_another_process(at, boot_id)
+        return self.is_heard(at, SPOKEN_FOR_MS)
 
-    def is_of_another_process(self, at: Instant, boot_id: int) -> bool:
-        """Than the one that is heard at the moment."""
-        if boot_id == self.boot_id or self.heard_at is None:
-            return False
-        return elapsed_ms(since=self.heard_at, now=at) < SPOKEN_FOR_MS
+    def is_heard(self, at: Instant, within_ms: int) -> bool:
+        return self.heard_at is not None and elapsed_ms(since=self.heard_at, now=at) < within_ms
+
+    def accept_relayed(self, boot_id: int, sequence: int) -> None:
+        """Raise Replayed: it was seen, or is of another process than the one that was heard last."""
+        if self.boot_id and boot_id != self.boot_id:
+            raise Replayed("of another process than the one that was heard")
+        if self.relayed is None:
+            self.relayed = ReplayWindow()
+        self.relayed.accept_numbers(boot_id, sequence)
 
     def says_the_same(self, boot_id: int, words: bytes) -> bool:
         return self.words == words and self.boot_id == boot_id
@@ -103,9 +113,10 @@ class Heard:
     def listening_ms(self) -> int:
         return elapsed_ms(since=self._listening_since, now=self._clock.now())
 
-    def set_members(self, members: Iterable[tuple[ClusterName, MemberName]]) -> None:
-        """All members of all specifications. One that stays keeps what was heard of it."""
-        wanted = set(members)
+    def set_members(self, members: Iterable[tuple[ClusterName, MemberName, Sequence[str]]]) -> None:
+        """All members of all specifications, with their addresses. One that stays keeps what was heard of it."""
+        told = {(cluster, member): addresses for cluster, member, addresses in members}
+        wanted = set(told)
         changed = wanted != set(self._by_name)
         for name in set(self._by_name) - wanted:
             gone = self._by_name.pop(name)
@@ -120,6 +131,8 @@ class Heard:
                 key = member_key(self._secret, cluster, member, generation)
                 self._keys[known.id, generation] = key
                 self._senders[sender(known.id, generation)] = (known, key)
+        for name, addresses in told.items():
+            self._by_name[name].addresses = frozenset(map(plain_address, addresses))
         if changed:
             by_cluster: dict[ClusterName, list[Known]] = {}
             for _, known in sorted(self._by_name.items()):

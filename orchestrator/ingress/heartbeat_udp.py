@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from common.addresses import plain_address
 from common.beat_bytes import numbers_of, obeyed_epoch_of, sender_of, words_of
 from common.clock import Clock
 from common.datagram import (
@@ -23,7 +24,6 @@ from common.datagram import (
     BeatFrame,
     Foreign,
     RelayFrame,
-    Replayed,
     SecondAgent,
     decoded,
     is_sealed_under,
@@ -38,6 +38,8 @@ from orchestrator.ingress.heard import Heard, Known, beat_of
 log = structlog.get_logger()
 
 TOLD_AGAIN_MS: Final = 60_000
+RELAYS_NEEDLESS_MS: Final = 250
+"""Less than any silence that is suspicious."""
 DRAINED_AT_ONCE: Final = 256
 """Then everything else gets its turn; what is left wakes us again. It takes as long as the turns of clusters may
 (`loop.YIELDS_EVERY_US`): with a good deal less, a loop that is behind would not catch up with 20,000 beats a second."""
@@ -130,7 +132,7 @@ class HeartbeatUdp:
         if not is_sealed_under(key, data):
             raise BadTag(f"{known.member} of {known.cluster}")
         boot_id, sequence = numbers_of(data)
-        address = str(source[0])
+        address = plain_address(str(source[0]))
         if known.is_spoken_for(at, boot_id, address):
             self._tell_of_another(known, address, at)
             raise SecondAgent(f"{known.member} of {known.cluster} from {address}")
@@ -161,15 +163,20 @@ class HeartbeatUdp:
         frame = open_frame(data, self._heard.key_of)
         if not isinstance(frame, RelayFrame):
             raise Foreign("an acknowledgement, here")
+        sent_by = sender_of(frame.inner)
+        speaks = None if sent_by is None else self._heard.sender(sent_by)
+        if speaks is not None and speaks[0].is_heard(at, RELAYS_NEEDLESS_MS):
+            self._counted(
+                "relay_needless"
+            )  # not even opened: where answers get lost all primaries ask at once
+            return
         relayed = open_frame(frame.inner, self._heard.key_of)
         if not isinstance(relayed, BeatFrame):
             raise Foreign("a relay may hold a beat only")
         by, known = self._heard.by_id(frame.header.member_id), self._heard.by_id(relayed.header.member_id)
         if by.cluster != known.cluster or by is known:
             raise Foreign("a relay of who is no peer")
-        if known.is_of_another_process(at, relayed.header.boot_id):
-            raise Replayed("of another process than the one that is heard")
-        known.relayed.accept(relayed.header)
+        known.accept_relayed(relayed.header.boot_id, relayed.header.sequence)
         self._put(known.cluster, BeatRelayed(at, beat_of(relayed, known.member), by.member))
         self._counted("relayed")  # serves detection; there are no relayed acknowledgements
 

@@ -100,6 +100,8 @@ class Inbox:
             self._counted("superseded")
             if isinstance(event, BeatHeard) and isinstance(before, BeatHeard):
                 event = _merged(before, event)
+            elif isinstance(event, BeatRelayed) and isinstance(before, BeatRelayed):
+                event = before if _is_overtaken(event.beat, before.beat) else event
         elif self._depth >= self._room:
             self._counted("dropped")
             return False
@@ -191,6 +193,9 @@ def _came_at(event: Event) -> Instant:
 
 def _merged(before: BeatHeard, came: BeatHeard) -> BeatHeard:
     """The one that was sent last: datagrams come out of order."""
-    overtaken = came.beat.boot_id == before.beat.boot_id and came.beat.sequence < before.beat.sequence
-    newest = before if overtaken else came
+    newest = before if _is_overtaken(came.beat, before.beat) else came
     return BeatHeard(newest.at, newest.beat, before.merged + came.merged)
+
+
+def _is_overtaken(came: Beat, before: Beat) -> bool:
+    return came.boot_id == before.boot_id and came.sequence < before.sequence

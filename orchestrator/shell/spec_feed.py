@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
@@ -16,7 +16,7 @@ from orchestrator.shell.inbox import Inbox
 
 log = structlog.get_logger()
 
-SetMembers = Callable[[Iterable[tuple[ClusterName, MemberName]]], None]
+SetMembers = Callable[[Iterable[tuple[ClusterName, MemberName, Sequence[str]]]], None]
 
 
 async def feed_specs(specs: SpecStore, clock: Clock, inbox: Inbox, set_members: SetMembers) -> None:
@@ -39,4 +39,8 @@ async def feed_specs(specs: SpecStore, clock: Clock, inbox: Inbox, set_members: 
                     known[cluster] = spec
                     inbox.put(cluster, SpecLoaded(clock.now(), spec))
                     log.info("spec.loaded", cluster=name, members=[member.name for member in spec.members])
-            set_members((spec.name, member.name) for spec in known.values() for member in spec.members)
+            set_members(
+                (spec.name, member.name, member.addresses)
+                for spec in known.values()
+                for member in spec.members
+            )

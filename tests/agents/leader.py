@@ -32,6 +32,7 @@ class Leader(agent_pb2_grpc.AgentsServicer):
     profile: Profile = FAST
     leads: bool = True
     leader_address: str = ""
+    peers: tuple[str, ...] = ()
     leader_name: str = ""
     grants: bool = True
     acks: bool = True
@@ -95,7 +96,7 @@ class Leader(agent_pb2_grpc.AgentsServicer):
 
     def _welcome(self) -> agent_pb2.Welcome:
         return agent_pb2.Welcome(
-            leader=self.name, term=self.term, profile=codec.encode(self.profile).decode()
+            leader=self.name, term=self.term, profile=codec.encode(self.profile).decode(), peers=self.peers
         )
 
     async def Session(self, _requests: Any, context: Any) -> None:

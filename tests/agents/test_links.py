@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from agents.link.session import Session, until_broken
 from agents.postgres.facts import PartialFacts
 from common.assignment import Assignment, Version, Wait
 from common.clock import BootClock
-from common.datagram import AckFrame, member_key, seal
+from common.datagram import AckFrame, BeatFrame, member_key, open_frame, seal
 from common.facts import PostgresState
 from common.ids import ClusterName, IncarnationId, MemberName
 from common.profile import DEFAULT, FAST, PATIENT, Profile
@@ -191,6 +191,35 @@ async def test_where_udp_is_filtered_beats_go_over_the_stream(links: Links) -> N
     for leader in links.leaders:
         leader.acks = True
     await eventually(lambda: not links.session.trouble, 10)
+
+
+async def test_a_primary_that_nobody_answers_asks_the_peers_that_it_was_told(links: Links) -> None:
+    links.beats.told_peers(["127.0.0.2"])
+    links.keeper.measured(PartialFacts(postgres=PostgresState.PRIMARY, postmaster_alive=True))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.2", links.config.peer_port))
+        peer.setblocking(False)
+        await eventually(lambda: links.beats.counts["acknowledged"] > 2)
+        asked = links.beats.counts["peers_asked"]
+        await eventually(lambda: links.beats.counts["acknowledged"] > 12)
+        assert links.beats.counts["peers_asked"] == asked  # somebody answers
+        for leader in links.leaders:
+            leader.acks = False
+        data = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(peer, 1024), 5)
+        assert isinstance(open_frame(data, lambda _member, _generation: links.config.beat_key), BeatFrame)
+        links.keeper.measured(PartialFacts(postgres=PostgresState.STANDBY, postmaster_alive=True))
+        await asyncio.sleep(0)
+        asked = links.beats.counts["peers_asked"]
+        links.beats.send_now()
+        assert links.beats.counts["peers_asked"] == asked
+
+
+async def test_the_peers_are_told_with_the_welcome(links: Links) -> None:
+    told: list[Sequence[str]] = []
+    links.session.on_peers = told.append
+    links.leaders[0].peers = ("10.0.0.2", "10.0.0.3")
+    links.session._leader_changed.set()  # it comes anew
+    await eventually(lambda: ("10.0.0.2", "10.0.0.3") in told)
 
 
 async def test_a_write_into_a_call_that_has_ended_ends_the_stream_and_not_the_agent() -> None:

@@ -10,11 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agents.config import AgentConfig, ControlAddress, load
-from agents.link.beat import UNANSWERED_BEATS, Beats
 from agents.link.relay import A_SECOND_MAX, Relay
 from common.clock import BootClock
 from common.datagram import RelayFrame, open_frame
-from common.profile import DEFAULT
 from deploy.lab.ca import Authority
 from tests.agents.leader import Leader, write_config
 from tests.orchestrator.beats import frame, sealed_under
@@ -108,41 +106,20 @@ async def test_who_is_a_peer_is_what_the_leader_told_last(tmp_path: Path) -> Non
 
 async def test_no_more_is_passed_on_than_a_primary_beats(tmp_path: Path) -> None:
     async with peer(tmp_path) as one:
+        one.relay.told_peers([ASKS, STRANGER])
         for _ in range(A_SECOND_MAX + 3):
             await one.asked(sealed_under(frame()))
         assert one.relay.counts == {"passed_on": A_SECOND_MAX, "too_many": 3}
+        await one.asked(sealed_under(frame()), address=STRANGER)  # whose own share is whole
         one.clock.forward_ms(1_000)
         await one.asked(sealed_under(frame()))
-        assert one.relay.counts["passed_on"] == A_SECOND_MAX + 1
+        assert one.relay.counts["passed_on"] == A_SECOND_MAX + 2
 
 
 async def test_without_its_port_an_agent_goes_on(tmp_path: Path) -> None:
     async with peer(tmp_path) as one:
-        second = Relay(one.config, BootClock())
-        running = asyncio.create_task(second.run())
+        running = asyncio.create_task(Relay(one.config, BootClock()).run())
         await asyncio.sleep(0.01)
         assert not running.done()
-        second.told_peers([ASKS])
-        second.ask_peers(b"beat")  # it can't, and that is all
         running.cancel()
         await asyncio.wait({running})
-
-
-class Keeper:
-    """What beats ask of the facts."""
-
-    def __init__(self) -> None:
-        self.is_primary = True
-
-
-async def test_a_primary_asks_its_peers_once_some_beats_were_not_answered(tmp_path: Path) -> None:
-    async with peer(tmp_path) as one:
-        keeper, clock = Keeper(), HandClock()
-        beats = Beats(one.config, keeper, clock, lambda: DEFAULT)  # type: ignore[arg-type]
-        assert not beats._is_unanswered()
-        clock.forward_ms(UNANSWERED_BEATS * DEFAULT.beat_primary_every_ms - 1)
-        assert not beats._is_unanswered()
-        clock.forward_ms(1)
-        assert beats._is_unanswered()
-        keeper.is_primary = False
-        assert not beats._is_unanswered()

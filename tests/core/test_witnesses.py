@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from agents.postgres import settings
-from common.facts import PostgresState
+from common.facts import PostgresState, WriteState
 from common.ids import MemberName
 from common.timebase import before_ms
 from orchestrator.core.decide import decide
@@ -89,6 +89,37 @@ def test_a_primary_whose_beats_a_peer_passes_on_is_a_cut_path_and_no_failover() 
 )
 def test_what_a_peer_passed_on_proves_no_life_where_it_does_not_say_so(changes: dict[str, Any]) -> None:
     assert diagnose(record(), _relaying(**changes), NOW, POLICY).diagnosis is Diagnosis.HOST_LOST
+
+
+@pytest.mark.parametrize(
+    ("changes", "acknowledges"),
+    [
+        pytest.param({}, True, id="a_primary_that_acknowledges"),
+        pytest.param({"write_state": WriteState.WAITING}, False, id="its_commits_wait"),
+        pytest.param({"write_state": WriteState.STALLED}, False, id="its_disk_hangs"),
+        pytest.param({"postgres": PostgresState.STANDBY}, False, id="no_primary"),
+        pytest.param({"postmaster_alive": False}, False, id="its_postmaster_is_gone"),
+    ],
+)
+def test_a_relayed_beat_says_whether_commits_are_acknowledged(
+    changes: dict[str, Any], acknowledges: bool
+) -> None:
+    seen = view(_silent_primary(), heard("b"), heard("c"))
+    relayed = observe(seen, BeatRelayed(NOW, beat("a", sequence=99, **changes), MemberName("b")))
+    found = relayed.member(_A).relayed
+    assert found is not None
+    assert found.acknowledges is acknowledges
+
+
+def test_a_relay_that_does_not_count_takes_no_word_from_the_others() -> None:
+    """Its commits wait; but a standby received from it, or another control node heard it."""
+    waiting = _relaying(acknowledges=False)
+    receiving = heard("b", receiver_alive=True, received_age_ms=0)
+    assert diagnose(record(), waiting.with_member(receiving), NOW, POLICY).diagnosis is Diagnosis.AGENT_LOST
+    assert waiting.suspicion is not None
+    elsewhere = replace(waiting.suspicion, heard_elsewhere_at=before_ms(NOW, 100))
+    found = diagnose(record(), replace(waiting, suspicion=elsewhere), NOW, POLICY)
+    assert found.diagnosis is Diagnosis.CONTROL_PATH_CUT
 
 
 def test_who_is_only_relayed_is_not_heard() -> None:

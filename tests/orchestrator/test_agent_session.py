@@ -22,7 +22,7 @@ from common.profile import DEFAULT, FAST, Profile
 from deploy.lab.ca import Authority
 from orchestrator.core.events import BeatHeard, FactsHeard, StreamLost
 from orchestrator.egress.assignments import AssignmentStreams
-from orchestrator.ingress.agent_session import LEADER_KEY, AgentSessions
+from orchestrator.ingress.agent_session import LEADER_KEY, AgentSessions, host_of
 from orchestrator.ingress.heard import SPOKEN_FOR_MS, Heard
 from orchestrator.ingress.heartbeat_udp import Acknowledgement
 from protos import agent_pb2, agent_pb2_grpc, beat_pb2
@@ -41,6 +41,8 @@ class Node:
     leader_address: str = "127.0.0.9:7432"
     timings: Profile = DEFAULT
     peers: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
+    """The addresses of its specification."""
     streams: AssignmentStreams = field(default_factory=AssignmentStreams)
     heard: list[Any] = field(default_factory=list)
     counted: Counter[str] = field(default_factory=Counter)
@@ -84,11 +86,11 @@ class Node:
 
 
 @asynccontextmanager
-async def node() -> AsyncIterator[Node]:
-    made = Node()
+async def node(*named: str) -> AsyncIterator[Node]:
+    made = Node(named=named)
     clock = made.clock
     known = Heard(clock, SECRET)
-    known.set_members([(SHOP, MemberName("a"))])
+    known.set_members([(SHOP, MemberName("a"), made.named)])
     sessions = AgentSessions(
         clock=clock,
         heard=known,
@@ -268,7 +270,7 @@ async def test_a_second_agent_on_another_host_is_refused_while_the_first_one_spe
         async with one.agent(elsewhere=True) as second:
             code, words, _ = await refusal(second)
             assert code is grpc.StatusCode.ALREADY_EXISTS
-            assert "another agent speaks as a of shop, from ipv4:127.0.0.1, heard 0 ms ago" in words
+            assert "another agent speaks as a of shop, from 127.0.0.1, heard 0 ms ago" in words
         one.clock.forward_ms(SPOKEN_FOR_MS - 1)
         await first.write(agent_pb2.Up(facts=encode(facts())))
         await one.until_heard(FactsHeard)
@@ -284,3 +286,32 @@ async def test_an_agent_that_comes_from_another_address_is_let_in_once_its_old_s
         one.clock.forward_ms(SPOKEN_FOR_MS)
         async with one.agent(elsewhere=True) as second:
             assert (await second.read()).welcome.leader == "control1"
+
+
+async def test_who_comes_from_where_the_specification_says_is_never_second() -> None:
+    async with node("127.0.0.1") as one, one.agent(elsewhere=True) as impostor:
+        await impostor.read()
+        async with one.agent() as real:
+            assert (await real.read()).welcome.leader == "control1"
+
+
+async def test_changed_peers_are_told_with_the_next_report() -> None:
+    async with node() as one, one.agent() as call:
+        assert list((await call.read()).welcome.peers) == []
+        one.peers = ("10.0.0.2",)
+        await call.write(agent_pb2.Up(facts=encode(facts())))
+        down = await asyncio.wait_for(call.read(), WITHIN_S)
+        assert list(down.welcome.peers) == ["10.0.0.2"]
+
+
+@pytest.mark.parametrize(
+    ("peer", "host"),
+    [
+        ("ipv4:10.0.0.1:5000", "10.0.0.1"),
+        ("ipv6:%5B2001:DB8::1%5D:5000", "2001:db8::1"),
+        ("ipv6:%5B::ffff:10.0.0.1%5D:5000", "10.0.0.1"),
+        ("unix:", "unix:"),
+    ],
+)
+def test_a_peer_s_address_is_written_in_one_way(peer: str, host: str) -> None:
+    assert host_of(peer) == host

@@ -27,7 +27,7 @@ from common.timebase import Instant, before_ms
 from orchestrator.core.decision import Grant
 from orchestrator.core.events import BeatHeard, BeatRelayed
 from orchestrator.ingress.heard import SPOKEN_FOR_MS, Heard
-from orchestrator.ingress.heartbeat_udp import Acknowledgement, HeartbeatUdp
+from orchestrator.ingress.heartbeat_udp import RELAYS_NEEDLESS_MS, Acknowledgement, HeartbeatUdp
 from orchestrator.shell.leases import Leases, Proof
 from tests.orchestrator.beats import frame, sealed_under
 from tests.orchestrator.control_node import SECRET
@@ -70,7 +70,10 @@ async def post() -> AsyncIterator[Post]:
     proof_sent_at = [clock.now()]
     leases = Leases(clock, lambda: Proof(4, proof_sent_at[-1]) if proof_sent_at else None)
     known = Heard(clock, SECRET)
-    known.set_members([(SHOP, MemberName("a")), (SHOP, MemberName("b"))])
+    other = ClusterName("other")
+    known.set_members(
+        [(SHOP, MemberName("a"), ["127.0.0.9"]), (SHOP, MemberName("b"), []), (other, MemberName("b"), [])]
+    )
     agent = socket.socket(type=socket.SOCK_DGRAM)
     agent.setblocking(False)
     agent.bind(("127.0.0.1", 0))
@@ -205,18 +208,48 @@ async def test_a_beat_that_comes_by_itself_after_its_relay_is_acknowledged_all_t
     async with post() as one:
         await one.send(relayed(frame(sequence=7)))
         assert (await one.acknowledged(frame(sequence=7))).header.sequence == 7
+        one.clock.forward_ms(RELAYS_NEEDLESS_MS)
         await one.send(relayed(frame(sequence=7)))
         assert one.counted == Counter({"relayed": 1, "accepted": 1, "replayed": 1})
 
 
-async def test_the_relay_of_another_process_than_the_one_that_is_heard_is_dropped() -> None:
+async def test_the_relay_of_another_process_than_the_one_that_was_heard_last_is_dropped() -> None:
     async with post() as one:
         await one.acknowledged(frame(boot_id=1))
+        one.clock.forward_ms(60_000)
         await one.send(relayed(frame(boot_id=2)))
-        assert one.counted == Counter({"accepted": 1, "replayed": 1})
-        one.clock.forward_ms(SPOKEN_FOR_MS)
-        await one.send(relayed(frame(boot_id=2)))
-        assert one.counted["relayed"] == 1
+        await one.send(relayed(frame(boot_id=1, sequence=2)))
+        assert one.counted == Counter({"accepted": 1, "replayed": 1, "relayed": 1})
+
+
+async def test_a_relay_of_one_who_is_heard_is_not_needed() -> None:
+    async with post() as one:
+        await one.acknowledged(frame(sequence=1))
+        await one.send(relayed(frame(sequence=2)))
+        one.clock.forward_ms(RELAYS_NEEDLESS_MS)
+        await one.send(relayed(frame(sequence=3)))
+        assert one.counted == Counter({"accepted": 1, "relay_needless": 1, "relayed": 1})
+
+
+async def test_who_is_in_another_cluster_relays_nobody_here() -> None:
+    async with post() as one:
+        outer = Header(member_id("other", "b"), 1, 8, 1, 0)
+        key = member_key(SECRET, "other", "b", 1)
+        await one.send(seal(key, RelayFrame(outer, sealed_under(frame()))))
+        assert one.counted == Counter({"foreign": 1})
+
+
+async def test_who_speaks_from_where_the_specification_says_is_never_second() -> None:
+    """A control node that was started again hears recorded beats first, from elsewhere."""
+    async with post() as one, elsewhere("127.0.0.2") as recorder, elsewhere("127.0.0.9") as real:
+        mine, one.agent = one.agent, recorder
+        await one.acknowledged(frame(boot_id=1))
+        one.agent = real
+        assert (await one.acknowledged(frame(boot_id=2))).header.boot_id == 2
+        one.agent = recorder
+        await one.send(sealed_under(frame(boot_id=3)))
+        assert one.counted == Counter({"accepted": 2, "second_agent": 1})
+        one.agent = mine
 
 
 async def test_nobody_relays_itself() -> None:

@@ -92,7 +92,7 @@ class Ears:
 async def ears() -> AsyncIterator[Ears]:
     clock = HandClock()
     heard = Heard(clock, SECRET)
-    heard.set_members((SHOP, MemberName(name)) for name in MEMBERS)
+    heard.set_members((SHOP, MemberName(name), ()) for name in MEMBERS)
     inbox = Inbox(clock, quiet=heard)
     made = Ears(clock, heard, inbox, Inbox(clock), socket.socket(type=socket.SOCK_DGRAM))
 
@@ -265,7 +265,7 @@ def rhythm(dice: random.Random, lost_share: float, look_every_ms: int, minutes: 
     than its threshold, and the threshold at the end. It is looked at in turn, and when its silence is due."""
     clock = HandClock()
     heard, view = Heard(clock, SECRET), ClusterView()
-    heard.set_members([(SHOP, A)])
+    heard.set_members([(SHOP, A, ())])
     known, inbox = heard.find(SHOP, A), Inbox(clock, quiet=heard)
     assert known is not None
     silences, looked_at, silent = 0, clock.now(), False

@@ -18,7 +18,8 @@ SPEC = ClusterSpec(
     SHOP,
     "db.example.",
     tuple(
-        MemberSpec(name, f"host-{name}", (f"10.0.0.{n}", "192.0.2.1")) for n, name in enumerate((A, B, C), 1)
+        MemberSpec(name, f"host-{name}", (f"10.0.0.{n}", f"192.0.2.{n}"))
+        for n, name in enumerate((A, B, C), 1)
     ),
 )
 
@@ -32,7 +33,7 @@ def test_an_agent_is_told_its_timings_and_where_the_other_members_are() -> None:
     told, _ = welcomes(SPEC)
     welcome = told.welcome(told.wanted(SHOP, B))
     assert (welcome.leader, welcome.term) == ("control1", 7)
-    assert list(welcome.peers) == ["10.0.0.1", "10.0.0.3"]
+    assert list(welcome.peers) == ["10.0.0.1", "192.0.2.1", "10.0.0.3", "192.0.2.3"]
     assert decode(welcome.profile.encode(), Profile) == DEFAULT
 
 
@@ -41,7 +42,7 @@ def test_it_is_the_same_until_somebody_applies_something_else() -> None:
     first = told.wanted(SHOP, A)
     assert told.wanted(SHOP, A) is first
     case.spec = replace(SPEC, profile="patient", members=SPEC.members[:2])
-    assert told.wanted(SHOP, A) == (PATIENT, ("10.0.0.2",))
+    assert told.wanted(SHOP, A) == (PATIENT, ("10.0.0.2", "192.0.2.2"))
 
 
 def test_without_a_specification_yet_it_keeps_to_the_default() -> None:

@@ -125,7 +125,7 @@ class Control(Program):
 
     def hear_relayed(self, beat: ev.Beat, by: MemberName) -> None:
         """A peer passed it on: evidence, and neither heard nor answered (orchestrator/ingress/heartbeat_udp.py)."""
-        if self._relayed.accept(beat):
+        if self._windows.boot_of(beat) in (0, beat.boot_id) and self._relayed.accept(beat):
             self.highest_seen = max(self.highest_seen, beat.obeyed)
             self.world.count("beats passed on by a peer")
             self.feed(ev.BeatRelayed(self.now, beat, by))

@@ -97,6 +97,8 @@ class Link:
         self.leader_term = 0
         self._boot = -1
         self._answered_at = Instant(0)
+        self._knows_peers = False
+        """The leader told this process."""
         self._sequence = 0
         self._reported_us = 0
         self._said: object = None
@@ -137,7 +139,7 @@ class Link:
         """A new process: nothing of the old one's connections is left."""
         if self.agent.boot != self._boot:
             self._boot = self.agent.boot
-            self._answered_at = self.agent.now
+            self._answered_at, self._knows_peers = self.agent.now, False
             self.close()
 
     def close(self) -> None:
@@ -174,7 +176,7 @@ class Link:
     def _is_unanswered(self, facts: Facts) -> bool:
         """agents/link/beat.py: a primary that no control node has answered for some beats. Most answers say nothing new,
         and are not played: whoever could answer did."""
-        if facts.postgres is not PostgresState.PRIMARY:
+        if facts.postgres is not PostgresState.PRIMARY or not self._knows_peers:
             return False
         network = self.fleet.network
         if any(n.alive and not n.frozen and network.both_ways(self.name, n.place) for n in self.fleet.nodes):
@@ -270,7 +272,7 @@ class Link:
                 return
             self._opening += 1
             if stream is not None:
-                self._failures = 0
+                self._failures, self._knows_peers = 0, True
                 self.leader, self.leader_term = node.name, max(self.leader_term, term)
                 self.stream = stream
                 self._report(self._facts())

@@ -10,6 +10,11 @@ from orchestrator.core.events import Beat
 class Windows:
     def __init__(self) -> None:
         self._by_member: dict[str, ReplayWindow] = {}
+        self._boots: dict[str, int] = {}
+
+    def boot_of(self, beat: Beat) -> int:
+        """Of its sender's process that was accepted last; 0: none yet."""
+        return self._boots.get(beat.member, 0)
 
     def accept(self, beat: Beat) -> bool:
         window = self._by_member.get(beat.member)
@@ -19,4 +24,5 @@ class Windows:
             window.accept(beat)
         except Replayed:
             return False
+        self._boots[beat.member] = beat.boot_id
         return True
