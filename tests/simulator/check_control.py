@@ -45,7 +45,6 @@ class ControlCheckers:
             return
         if new.epoch > old.epoch:
             self._left_us[old.epoch] = (now_us, self._fleet.etcd.holder, self._fleet.etcd.term)
-        self._left_us.pop(new.epoch, None)  # etcd was restored, and nobody had heard that it was left (R14)
         if old == new:
             raise Violation(f"what stands in the record is written again: epoch {new.epoch} {new.phase}")
         self._saves.append(now_us)
@@ -82,9 +81,11 @@ class ControlCheckers:
             raise Violation(
                 f"{node.name} grants a lease at {node.now}, and proved its election at {proved_at}"
             )
-        left = self._left_us.get(epoch)
+        left, record = self._left_us.get(epoch), self._fleet.etcd.record
         if left is None or self._fleet.etcd.went_back:
             return
+        if record is not None and record.epoch <= epoch:
+            return  # etcd was restored to before it was left, which nobody had heard of (R14): it is not left
         left_us, *by = left
         late_ms = (self._world.now_us - left_us - node.hidden_us) // 1_000
         drift_ms = PROOF_TRUSTED_MS * (1_000 + self._fleet.profile.drift_permille) // 1_000

@@ -31,6 +31,11 @@ def _record(fleet: Fleet) -> Record:
     return record
 
 
+def _saved(fleet: Fleet, new: Record) -> None:
+    old, fleet.etcd.record = _record(fleet), new
+    fleet.control_checkers.saved(old, new)
+
+
 def _sealing(record: Record) -> Record:
     """Epoch 2, from a rule that both b and c vote in."""
     rule = quorum([record.the(B).voter, record.the(C).voter], 1)
@@ -110,9 +115,8 @@ def test_dns_may_not_name_who_is_not_the_primary_of_that_epoch() -> None:
 
 def test_an_epoch_that_was_left_gets_no_lease_from_who_left_it() -> None:
     fleet = _whole()
-    record = _record(fleet)
     fleet.control_checkers.granted(fleet.control, 1)
-    fleet.control_checkers.saved(record, replace(record, epoch=2, phase=Phase.SEALING))
+    _saved(fleet, replace(_record(fleet), epoch=2, phase=Phase.SEALING))
     with pytest.raises(Violation, match="grants a lease for epoch 1"):
         fleet.control_checkers.granted(fleet.control, 1)
 
@@ -127,9 +131,8 @@ def test_a_lease_on_a_proof_that_is_too_old_is_found() -> None:
 def test_a_leader_of_before_a_restore_may_have_the_number_of_the_one_that_left_the_epoch() -> None:
     """Seed 610007: etcd counts up from its copy again; who is late may grant for as long as its proof is trusted."""
     fleet = _whole(controls=2)
-    record = _record(fleet)
     other = next(node for node in fleet.nodes if node is not fleet.control)
-    fleet.control_checkers.saved(record, replace(record, epoch=2, phase=Phase.SEALING))
+    _saved(fleet, replace(_record(fleet), epoch=2, phase=Phase.SEALING))
     other.term = fleet.control.term
     other.election.proof_sent_at = other.now
     fleet.control_checkers.granted(other, 1)
@@ -137,6 +140,15 @@ def test_a_leader_of_before_a_restore_may_have_the_number_of_the_one_that_left_t
     other.election.proof_sent_at = other.now
     with pytest.raises(Violation, match="grants a lease for epoch 1"):
         fleet.control_checkers.granted(other, 1)
+
+
+def test_an_epoch_that_a_restored_etcd_is_in_again_is_not_left() -> None:
+    """Seeds 1370001468 and 1440001320: only the leader that left it knew, and it is dead."""
+    fleet = _whole()
+    before = _record(fleet)
+    _saved(fleet, replace(before, epoch=2, phase=Phase.SEALING))
+    fleet.etcd.record = before
+    fleet.control_checkers.granted(fleet.control, 1)
 
 
 def test_what_stands_in_the_record_is_not_written_again() -> None:
