@@ -111,6 +111,12 @@ def _report(
 
 def _stay_sealed(sight: Sight) -> Recipe[None]:
     """The report stands; what runs must agree with it, also after a restart of the agent."""
+    if sight.postgres is PostgresState.PRIMARY or (
+        sight.was_primary and sight.postgres is PostgresState.STARTING
+    ):
+        # Not by us (R8). Under the fence it acknowledges nothing, but clients would read what is old.
+        yield from asking.stop()
+        yield Tell(error="PostgreSQL was started by somebody else, while this member is sealed; it was stopped")
     if sight.settings_upstream or sight.settings_rule != FENCE:
         yield WriteSettings(FENCE)
         if sight.postgres in _RUNNING:

@@ -185,6 +185,43 @@ async def test_a_sealed_primary_stops_and_reports_its_end(member: Member) -> Non
     assert not processes_of(str(member.data), "postgres")
 
 
+@pytest.mark.covers("T53")
+async def test_a_sealed_primary_that_somebody_starts_by_hand_acknowledges_nothing_and_is_ended(
+    member: Member,
+) -> None:
+    facts = await serve(member)
+    connection = await connect(member.port)
+    await connection.execute("create table t (n int)")
+    await connection.close()
+    await member.order(facts, 2, Seal())
+    await member.leader.until(lambda f: f.seal is not None)
+
+    user = "postgres" if os.geteuid() == 0 else None
+    program = Path("/usr/lib/postgresql/15/bin/postgres")
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    by_hand = subprocess.Popen([program, "-D", member.data], cwd="/", user=user, **quiet)  # type: ignore[call-overload]
+    acknowledged = []
+
+    async def write_for_ever() -> None:
+        while True:
+            try:
+                async with asyncio.timeout(1):
+                    connection = await connect(member.port)
+                    await connection.execute("insert into t values (1)")
+                    acknowledged.append(connection)
+            except (psycopg.Error, OSError, TimeoutError):
+                await asyncio.sleep(0.01)
+
+    writing = asyncio.create_task(write_for_ever())
+    try:
+        await asyncio.wait_for(asyncio.to_thread(by_hand.wait), 15)
+    finally:
+        by_hand.kill()
+        writing.cancel()
+    assert acknowledged == []
+    assert not processes_of(str(member.data), "postgres")
+
+
 @pytest.mark.covers("S47")
 async def test_without_a_leader_a_primary_in_solo_stays_open_by_its_own_commits(member: Member) -> None:
     member.leader.profile = replace(member.leader.profile, lease_ms=1_500)

@@ -77,6 +77,26 @@ def test_an_agent_that_lost_its_state_can_t_know_what_its_postgresql_was_told_an
     assert not sealed.promotion_signalled
 
 
+@pytest.mark.parametrize(
+    ("postgres", "was_primary", "is_stopped"),
+    [
+        (PostgresState.PRIMARY, True, True),
+        (PostgresState.STARTING, True, True),
+        (PostgresState.STARTING, False, False),
+        (PostgresState.STANDBY, False, False),
+        (PostgresState.STOPPED, True, False),
+    ],
+)
+def test_a_primary_that_somebody_else_started_while_it_is_sealed_is_stopped_again(
+    postgres: PostgresState, was_primary: bool, is_stopped: bool
+) -> None:
+    sealed = replace(_STATE, seal=SealReport(4, _OURS, 3, Lsn(900), Lsn(900)))
+    sight = replace(_STREAMING, postgres=postgres, was_primary=was_primary, settings_upstream="")
+    done, state = _performed(sealed, sight)
+    assert ("StopPostgres" in _kinds(done)) is is_stopped
+    assert state.seal == sealed.seal  # what was reported stands
+
+
 def test_a_seal_that_was_reported_is_not_measured_again() -> None:
     sealed = replace(_STATE, seal=SealReport(4, _OURS, 3, Lsn(900), Lsn(900)))
     done, state = _performed(sealed, replace(_STREAMING, settings_upstream=""))
