@@ -116,7 +116,9 @@ def _stay_sealed(sight: Sight) -> Recipe[None]:
     ):
         # Not by us (R8). Under the fence it acknowledges nothing, but clients would read what is old.
         yield from asking.stop()
-        yield Tell(error="PostgreSQL was started by somebody else, while this member is sealed; it was stopped")
+        yield Tell(
+            error="PostgreSQL was started by somebody else, while this member is sealed; it was stopped"
+        )
     if sight.settings_upstream or sight.settings_rule != FENCE:
         yield WriteSettings(FENCE)
         if sight.postgres in _RUNNING:

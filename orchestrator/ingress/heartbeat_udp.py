@@ -166,9 +166,8 @@ class HeartbeatUdp:
         sent_by = sender_of(frame.inner)
         speaks = None if sent_by is None else self._heard.sender(sent_by)
         if speaks is not None and speaks[0].is_heard(at, RELAYS_NEEDLESS_MS):
-            self._counted(
-                "relay_needless"
-            )  # not even opened: where answers get lost all primaries ask at once
+            # Not even opened: where answers get lost all primaries ask at once.
+            self._counted("relay_needless")
             return
         relayed = open_frame(frame.inner, self._heard.key_of)
         if not isinstance(relayed, BeatFrame):
