@@ -41,6 +41,7 @@ from common.timebase import MS_US, Instant, after_ms
 log: Any = structlog.get_logger()
 
 MARK_EVERY_S: Final = 1.0
+ROOM_EVERY_S: Final = 30.0
 MEASURE_BUSY_S: Final = 0.05
 """While something changes, so that the leader sees it soon. What a recipe did it tells itself; measuring at each of its
 steps would take the time that they need."""
@@ -123,6 +124,7 @@ class Agent:
                         self._measure_for_ever(),
                         self._see_deaths(),
                         self._mark_flushed(),
+                        self._keep_room(),
                     ):
                         group.create_task(work)
                     if self._config.metrics_port:
@@ -180,6 +182,11 @@ class Agent:
             self._driver.wake()
             self._measure_soon()
 
+    async def _keep_room(self) -> None:
+        while True:
+            await asyncio.sleep(ROOM_EVERY_S)
+            self._store.in_background(self._store.room.keep)
+
     async def _mark_flushed(self) -> None:
         """R1: what a primary reported as flushed must be known when it seals, also after a restart."""
         while True:
@@ -190,13 +197,10 @@ class Agent:
             mark = state.flushed_mark
             if mark is None or mark.epoch != state.serving_epoch or mark.flushed_lsn < flushed_lsn:
                 try:
-                    await self._driver.remember(
-                        {"flushed_mark": FlushedMark(state.serving_epoch, flushed_lsn)}
-                    )
-                except (
-                    OSError
-                ) as error:  # a full disk: it would die of this every second, and say nothing else
-                    log.error("flushed_mark.not_stored", error=str(error))
+                    mark = FlushedMark(state.serving_epoch, flushed_lsn)
+                    await self._driver.remember({"flushed_mark": mark}, is_a_promise=False)
+                except StepFailed as failure:
+                    log.error("flushed_mark.not_stored", why=str(failure))
 
     async def _guarded(self) -> None:
         await self._guard.run()

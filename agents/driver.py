@@ -120,7 +120,13 @@ class Driver:
             if isinstance(verdict, obey.Repeated):
                 return
             state = verdict.state
-            await self._store.save(state)
+            try:
+                await self._store.save(state)
+            except OSError as error:
+                # Not obeyed, then; the leader says it again.
+                log.error("order.not_stored", epoch=assignment.version.epoch, why=str(error))
+                self._keeper.failed(f"an order could not be stored: {error}")
+                return
         log.info(
             "order.obeyed",
             kind=type(assignment.order).__name__.lower(),
@@ -227,10 +233,14 @@ class Driver:
             async with asyncio.timeout(pause_ms / 1000):
                 await self._pausing.wait()
 
-    async def remember(self, changes: Any) -> AgentState:
+    async def remember(self, changes: Any, *, is_a_promise: bool = True) -> AgentState:
+        """Raise StepFailed when it can't be stored. What is no promise takes none of the room that is kept for those."""
         async with self._obeying:
             state = replace(self._store.current, **changes)
-            await self._store.save(state)
+            try:
+                await self._store.save(state, is_a_promise=is_a_promise)
+            except OSError as error:
+                raise StepFailed(f"the agent's state could not be stored: {error}") from error
         self._keeper.state_changed(state)
         return state
 

@@ -13,11 +13,13 @@ import fcntl
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from agents.core.state import AgentState
+from agents.room import Room
 from common import codec
 from common.errors import BadConfig
 from common.ids import ClusterName, MemberName
@@ -39,7 +41,7 @@ class EpochStore:
     a disk that stalls must not silence the beats."""
 
     def __init__(self, folder: Path, lock: IO[str]) -> None:
-        self._folder, self._lock = folder, lock
+        self._folder, self._lock, self.room = folder, lock, Room(folder)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="epoch-store")
         self._current: AgentState | None = None
 
@@ -67,10 +69,15 @@ class EpochStore:
                     f"(this one has pid {os.getpid()}); give every member a directory of its own"
                 ]
             ) from error
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        return cls(folder, lock)
+        opened = cls(folder, lock)
+        with suppress(OSError):  # it is for people, and for a second guard
+            opened.room.use(opened._write_pid)
+        opened.room.keep()
+        return opened
+
+    def _write_pid(self) -> None:
+        os.ftruncate(self._lock.fileno(), 0)
+        os.write(self._lock.fileno(), f"{os.getpid()}\n".encode())  # it was opened for appending
 
     @property
     def current(self) -> AgentState:
@@ -105,24 +112,32 @@ class EpochStore:
         self._current = state
         return Loaded(state, "")
 
-    async def save(self, state: AgentState) -> None:
-        """Return once it is durable. Shielded: once begun it is done, and `current` says so."""
+    async def save(self, state: AgentState, *, is_a_promise: bool = True) -> None:
+        """Return once it is durable. Shielded: once begun it is done, and `current` says so. A promise may take the room
+        that is kept on a full disk. Raise OSError."""
         loop = asyncio.get_running_loop()
-        await asyncio.shield(loop.run_in_executor(self._thread, self.save_now, state))
+        await asyncio.shield(loop.run_in_executor(self._thread, self.save_now, state, is_a_promise))
 
-    def save_now(self, state: AgentState) -> None:
+    def save_now(self, state: AgentState, is_a_promise: bool = True) -> None:
         before = self._current
         assert before is None or state.obeyed >= before.obeyed, (
             f"{state.obeyed} is below {before.obeyed} (I9)"
         )
+        content = codec.encode(state) + b"\n"
+        if is_a_promise:
+            self.room.use(lambda: self._replace(content))
+        else:
+            self._replace(content)
+        self._current = state
+
+    def _replace(self, content: bytes) -> None:
         new = self._folder / f"{STATE_FILE}.new"
         with new.open("wb") as file:
-            file.write(codec.encode(state) + b"\n")
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         new.rename(self._folder / STATE_FILE)
         _sync_folder(self._folder)
-        self._current = state
 
     def in_background(self, write: Callable[[], None]) -> None:
         """For what may be lost, in the same thread: no disk is ever waited for in the loop."""

@@ -29,9 +29,16 @@ class OwnFiles:
 
     def prepare(self) -> None:
         """Raise BadConfig when the replication password can't be read."""
-        self._ident.write(ident_text(self._config))
         password = read_password("replication_password_file", self._config)
-        self._password.write(password_text(self._config, password))
+        for file, text in (
+            (self._ident, ident_text(self._config)),
+            (self._password, password_text(self._config, password)),
+        ):
+            try:
+                file.write(text)
+            except OSError:  # on a full disk what lies there will do
+                if file.read() != text:
+                    raise
 
     def write(self, rule: str, stream: Stream | None, *, closed: bool | None) -> list[str]:
         """Answers the managed names that were found in postgresql.auto.conf, and removed."""

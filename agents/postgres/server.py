@@ -21,6 +21,7 @@ from agents.postgres.own_files import OwnFiles
 from agents.postgres.postmaster import Postmaster, find_postmaster, spawn
 from agents.postgres.sql import Session
 from agents.postgres.versions import ServerVersion
+from agents.room import Room
 from common.assignment import HistoryStep
 from common.clock import Clock
 from common.lsn import Lsn
@@ -53,6 +54,7 @@ class Server:
         self.scanning = Lane("scanning")
         self._kernel = Lane("kernel")
         self.files = OwnFiles(config, version.major)
+        self._room = Room(config.state_directory)
         self.control_file = ControlFile(config.bin_directory, config.data_directory)
         self.control = Session(config)
         self.watching = Session(config)
@@ -114,7 +116,7 @@ class Server:
         return await self.reading.run(what, self.config.disk_within_ms, call)
 
     async def write(self, what: str, call: Callable[[], T]) -> T:
-        return await self.writing.run(what, self.config.disk_within_ms, call)
+        return await self.writing.run(what, self.config.disk_within_ms, partial(self._room.use, call))
 
     async def ask_kernel(self, call: Callable[[], T]) -> T:
         """What only reads /proc has a lane of its own: a disk that hangs must not stop the killing."""

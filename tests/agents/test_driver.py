@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -70,6 +71,24 @@ async def shell(tmp_path: Path) -> AsyncIterator[Shell]:
     with suppress(asyncio.CancelledError):
         await running
     made.store.close()
+
+
+async def test_an_order_that_can_not_be_stored_is_not_obeyed_and_the_agent_goes_on(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = shell.store.current
+    with monkeypatch.context() as broken:
+        broken.setattr(shell.store, "_replace", full)
+        await shell.driver.consider(assignment(2, 1, Seal()))
+        assert shell.store.current == before
+        assert "could not be stored" in shell.keeper.facts().error
+        with pytest.raises(StepFailed, match="could not be stored"):
+            await shell.driver.remember({"rebuilding": "clone"})
+    await shell.driver.consider(assignment(2, 1, Seal()))
+    assert shell.store.current.obeyed == Version(2, 1)
 
 
 async def test_an_order_is_durable_before_anything_is_done_about_it(shell: Shell) -> None:
