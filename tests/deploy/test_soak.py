@@ -20,8 +20,9 @@ from tests.chaos.scenario import Scenario, Then
 from tests.chaos.scene import Scene
 from tests.soak.draws import Part, Round, When, rounds
 from tests.soak.gate import Gate, RoundOver
+from tests.soak.page import page
 from tests.soak.play import write_json
-from tests.soak.table import COLUMNS, cells, markdown, table_of
+from tests.soak.table import COLUMNS, cells, table_of
 from tests.soak.together import Account
 from tests.soak.totals import TOGETHER, Line, Played, Totals
 
@@ -164,7 +165,6 @@ def test_the_table_has_a_cell_for_each_column_and_a_line_for_all_rounds(tmp_path
     found.add(Played(1, ("a",), row()))
     found.add(Played(2, ("a", "b"), row("a + b")))
     assert len(cells("a", found.lines["a"])) == len(COLUMNS) == len(table_of(found).columns)
-    assert "| all rounds | 2 | 1 | 400 ms | 400 ms | 0 | 0 | 0 | 0 |" in markdown(found)
 
 
 def test_what_was_counted_is_written_whole_and_says_whether_it_ended(tmp_path: Path) -> None:
@@ -218,3 +218,24 @@ def test_who_waits_is_told_at_once_that_the_round_is_over() -> None:
     with pytest.raises(RoundOver):
         gate.pause(30.0)
     assert time.monotonic() - began < 5.0
+
+
+def test_the_page_of_a_soak_has_a_row_for_each_fault_and_the_sums() -> None:
+    line = {"median_ms": 12.4, "max_ms": 20.0, "count": 2, "together_count": 1, "lost_rows": 0, "second_writers": 0,
+            "late": 1, "wrong": 0}  # fmt: skip
+    soak = {
+        "began": "2026", "commit": "abc", "seed": 7, "rounds": 3, "took_s": 7_200, "fleets": 1, "acknowledged": 9,
+        "lost_later": 2, "beyond_due": 0, "no_quorum_s": 1.5, "ended": "", "remarks": ["round 2: late"],
+        "lines": {TOGETHER: line, "host lost": {**line, "median_ms": None, "max_ms": None}},
+    }  # fmt: skip
+    told = page(soak, "x-soak.json")
+    rows = [row for row in told.splitlines() if row.startswith("| ")]
+    assert rows[2:] == [
+        "| host lost | 2 | 1 |  |  | 0 | 0 | 1 | 0 |",
+        f"| {TOGETHER} | 2 | 1 | 12 | 20 | 0 | 0 | 1 | 0 |",
+    ]
+    assert (
+        "3 rounds in 2.00 h on 1 fleets; 9 writes acknowledged, 2 lost, 0 by a second writer; 0 rounds wrong, 2 late"
+        in told
+    )
+    assert "- round 2: late" in told

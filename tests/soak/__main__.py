@@ -25,7 +25,8 @@ from tests.chaos.catalogue import chosen
 from tests.chaos.play import FLEET, Say
 from tests.soak.draws import rounds
 from tests.soak.play import FLEET_ROUNDS, Soak, write_json
-from tests.soak.table import markdown, table_of
+from tests.soak.page import page
+from tests.soak.table import table_of
 from tests.soak.totals import Totals
 
 # Also where no terminal says how wide it is.
@@ -82,7 +83,7 @@ def main(words: list[str]) -> int:
     for remark in totals.remarks:
         console.print(remark, markup=False)
     if told.markdown:
-        told.markdown.write_text(markdown(totals))
+        told.markdown.write_text(page(totals.as_json(), "" if told.json is None else told.json.name))
     say(f"{totals.rounds} rounds, {totals.wrong} wrong, {totals.late} late; {totals.ended}")
     return 1 if totals.wrong else code
 
@@ -114,7 +115,7 @@ def _told(words: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--disk-mib", type=int, default=FLEET.disk_mib, help="of each member's disk")
     parser.add_argument("--json", type=Path, help="write the totals to this file, after every round")
-    parser.add_argument("--markdown", type=Path, help="write the table to this file at the end")
+    parser.add_argument("--markdown", type=Path, help="write the page of evidence to this file at the end")
     parser.add_argument("--evidence", type=Path, help="where logs and journals of what was wrong are kept")
     return parser.parse_args(words)
 

@@ -24,15 +24,15 @@ _COLUMNS = (
 
 
 def page(soak: Mapping[str, Any], name: str) -> str:
-    """`name`: of the file beside the page."""
+    """`name`: of the file beside the page; empty where there is none."""
     lines = soak["lines"]
     every = lines.values()
     lost = sum(line["lost_rows"] for line in every) + soak["lost_later"]
     told = [
         "# Two hours and more of faults",
         "",
-        f"Made by `python -m tests.soak.page` from [{name}]({name}), which `make soak` wrote. Times are the outages that "
-        "the reference client saw, in ms, of faults that were alone.",
+        f"{f'Made by `python -m tests.soak.page` from [{name}]({name}), which `make soak` wrote. ' if name else ''}"
+        "Times are the outages that the reference client saw, in ms, of faults that were alone.",
         "",
         f"Began {soak['began']}, commit {soak['commit']}, seed {soak['seed']}: {soak['rounds']} rounds in "
         f"{soak['took_s'] / 3600:.2f} h on {soak['fleets']} fleets; {soak['acknowledged']} writes acknowledged, {lost} "

@@ -1,4 +1,4 @@
-"""The table of a soak, as text, and as markdown for a page of evidence."""
+"""The table of a soak, as text."""
 
 from __future__ import annotations
 
@@ -23,14 +23,6 @@ def table_of(totals: Totals) -> Table:
     table.add_section()
     table.add_row(*cells("all rounds", _sum(totals)), style="bold")
     return table
-
-
-def markdown(totals: Totals) -> str:
-    head = f"| {' | '.join(COLUMNS)} |\n| --- |{' ---: |' * (len(COLUMNS) - 1)}"
-    rows = [cells(name, line) for name, line in (*_lines(totals), ("all rounds", _sum(totals)))]
-    lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    remarks = "\n".join(f"- {remark}" for remark in totals.remarks)
-    return f"{headline(totals)}\n\n{head}\n{lines}\n" + (f"\n{remarks}\n" if remarks else "")
 
 
 def headline(totals: Totals) -> str:
