@@ -234,7 +234,7 @@ def _speaking(
         return Finding(Diagnosis.DISK_FULL, (Because(Reason.PRIMARY_DISK_FULL, name, text),))
     if facts.write_state is WriteState.WAITING:
         silent_ms = _out_of_touch_ms(seen, view, now)
-        waiting_ms = facts.write_age_ms
+        waiting_ms = _waiting_ms(seen, now)
         lost_ms = profile.voter_lost_ms
         limit_ms = max(lost_ms, _REPORTS_MISSING_MS) * patience_times(seen, now)
         if waiting_ms is not None and waiting_ms >= lost_ms and silent_ms >= limit_ms:
@@ -281,6 +281,14 @@ def _stalled_ms(seen: MemberView, now: Instant) -> int | None:
         return None
     since_report_ms = elapsed_ms(since=seen.stalled_since, now=now)
     return since_report_ms if seen.facts.write_age_ms is None else seen.facts.write_age_ms
+
+
+def _waiting_ms(seen: MemberView, now: Instant) -> int | None:
+    """Since the newest commit that was acknowledged; where its agent knows of none, as one that was started again since,
+    from when it first said that they wait."""
+    if seen.facts is None or seen.facts.write_age_ms is not None or seen.waiting_since is None:
+        return None if seen.facts is None else seen.facts.write_age_ms
+    return elapsed_ms(since=seen.waiting_since, now=now)
 
 
 def _down(name: MemberName, seen: MemberView, record: Record, view: ClusterView, now: Instant) -> Finding:

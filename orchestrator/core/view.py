@@ -72,6 +72,8 @@ class MemberView(msgspec.Struct, frozen=True, gc=False):
     writes: Writes = Writes()
     stalled_since: Instant | None = None
     """Since when each report said that commits are not flushed; None when the newest did not."""
+    waiting_since: Instant | None = None
+    """The same for commits that wait for voters."""
     relayed: Relayed | None = None
     """It proves nothing of whether an order would reach it: whoever is only relayed counts as silent."""
     streaming_at: Mapping[str, Instant] = msgspec.field(default_factory=lambda: MappingProxyType({}))

@@ -110,6 +110,35 @@ def test_a_primary_whose_commits_wait_and_whom_no_order_reaches_is_replaced(
 
 
 @pytest.mark.parametrize(
+    ("said_ms_ago", "expected"),
+    [(_LOST_MS - 1, Diagnosis.QUORUM_AT_RISK), (_LOST_MS, Diagnosis.OUT_OF_TOUCH)],
+)
+def test_an_agent_that_was_started_again_meanwhile_does_not_know_for_how_long_commits_wait(
+    said_ms_ago: int, expected: Diagnosis
+) -> None:
+    """A soak on real hosts: TCP of the primary filtered, and then its guard killed, which starts another agent. Nobody
+    could write until TCP was back."""
+    seen = _waiting(reported_ms_ago=None)
+    a = seen.member(MemberName("a"))
+    assert a.facts is not None
+    started_again = replace(
+        a, facts=replace(a.facts, write_age_ms=None), waiting_since=before_ms(NOW, said_ms_ago)
+    )
+    assert diagnose(record(), seen.with_member(started_again), NOW, POLICY).diagnosis is expected
+
+
+def test_since_when_commits_wait_is_kept_from_beat_to_beat() -> None:
+    waiting = beat("a", write_state=WriteState.WAITING, write_age_ms=None)
+    seen = observe(_waiting(reported_ms_ago=None), BeatHeard(NOW, replace(waiting, sequence=100)))
+    later = observe(seen, BeatHeard(after_ms(NOW, 500), replace(waiting, sequence=101)))
+    assert later.member(MemberName("a")).waiting_since == NOW
+    through = replace(waiting, sequence=102, write_state=WriteState.ACKNOWLEDGED)
+    assert (
+        observe(later, BeatHeard(after_ms(NOW, 600), through)).member(MemberName("a")).waiting_since is None
+    )
+
+
+@pytest.mark.parametrize(
     "seen",
     [
         pytest.param(_waiting(reported_ms_ago=_LOST_MS - 1), id="orders_reach_it"),

@@ -24,8 +24,8 @@ from deploy.lab.namespaces import can_have_namespaces
 from tests.chaos.catalogue import chosen
 from tests.chaos.play import FLEET, Say
 from tests.soak.draws import rounds
-from tests.soak.play import FLEET_ROUNDS, Soak, write_json
 from tests.soak.page import page
+from tests.soak.play import FLEET_ROUNDS, Soak, write_json
 from tests.soak.table import table_of
 from tests.soak.totals import Totals
 
