@@ -112,9 +112,15 @@ def _is_so(
         at, bound = _at(found[1], found[2], found[3]), _at(found[4], found[5], found[6])
         bounds = {hurdle_of(prior).least(known) for prior in leaving(record)}
         highest = least_of([hurdle_of(prior) for prior in leaving(record)], known)
+        here = known.get(me)
+        if record.phase is Phase.PROMOTING and agent.state.incarnation != member.incarnation:
+            here = (
+                server.timeline,
+                server.flushed_end,
+            )  # it lost its state; SEALING would adopt it (seed 1470004434)
         return (
             at < bound
-            and known.get(me) == at
+            and here == at
             and bound in (bounds if record.phase is not Phase.SEALING else {highest})
         )
     match why.split(",", maxsplit=1)[0].split(";", maxsplit=1)[0]:
