@@ -233,6 +233,7 @@ def test_the_page_of_a_soak_has_a_row_for_each_fault_and_the_sums() -> None:
     assert rows[2:] == [
         "| host lost | 2 | 1 |  |  | 0 | 0 | 1 | 0 |",
         f"| {TOGETHER} | 2 | 1 | 12 | 20 | 0 | 0 | 1 | 0 |",
+        "| all rounds | 3 | 2 |  |  | 2 | 0 | 2 | 0 |",
     ]
     assert (
         "3 rounds in 2.00 h on 1 fleets; 9 writes acknowledged, 2 lost, 0 by a second writer; 0 rounds wrong, 2 late"

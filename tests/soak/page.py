@@ -48,6 +48,10 @@ def page(soak: Mapping[str, Any], name: str) -> str:
             for fault, line in sorted(lines.items(), key=lambda one: (one[0] == TOGETHER, one[0]))
         ),
     ]
+    sums = {key: sum(line[key] for line in every) for key in ("second_writers", "late", "wrong")}
+    at_once = lines.get(TOGETHER, {}).get("count", 0)
+    counted = {"count": soak["rounds"], "together_count": at_once, "median_ms": None, "max_ms": None}
+    told.append(_row("all rounds", {**counted, "lost_rows": lost, **sums}))
     if soak["remarks"]:
         told += ["", *(f"- {remark}" for remark in soak["remarks"])]
     return "\n".join([*told, ""])
