@@ -2,7 +2,7 @@
 
 A waiting statement keeps the number of its socket in the event loop (psycopg.waiting.wait_async). Closed under it,
 that number goes to whatever is opened next, which then is never heard: the statement takes the number out of the loop
-at its next look, up to 100 ms later. A pg_rewind's output was lost so, and a rewind stood still. So the socket is shut
+at its next look, up to 100 ms later. The output of a pg_rewind can be lost so, which is the best explanation of rewinds that stood still. So the socket is shut
 first, which ends the statement, and closed when nobody waits on it any more.
 """
 
