@@ -2,8 +2,8 @@
 
 A waiting statement keeps the number of its socket in the event loop (psycopg.waiting.wait_async). Closed under it,
 that number goes to whatever is opened next, which then is never heard: the statement takes the number out of the loop
-at its next look, up to 100 ms later. The output of a pg_rewind can be lost so, which is the best explanation of rewinds that stood still. So the socket is shut
-first, which ends the statement, and closed when nobody waits on it any more.
+at its next look, up to 100 ms later. The output of a pg_rewind can be lost so, which is the best explanation of rewinds
+that stood still. So the socket is shut first, which ends the statement, and closed when nobody waits on it any more.
 """
 
 from __future__ import annotations
