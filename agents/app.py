@@ -91,7 +91,7 @@ class Agent:
         self._session.on_profile = self._told_profile
         self._session.on_peers = self._told_peers
         self._keeper.link_trouble = lambda: self._session.trouble
-        self._fencing.on_change = self._guard.tell
+        self._fencing.on_change = self._driver.on_rule_stored = self._guard.tell
         self._fencing.on_fenced = self._driver.wake
         self._hands.on_shut = self._fencing.shut
         self._prober.on_opened = self._measure_soon

@@ -95,6 +95,8 @@ class Driver:
         self._obeying = asyncio.Lock()
         self._pausing = asyncio.Event()
         self._ordered = asyncio.Event()
+        self.on_rule_stored: Callable[[], None] = lambda: None
+        """Before it is put in force: whoever commits under the rule while this agent is dead goes by the stored one."""
 
     def order(self, assignment: Assignment) -> None:
         """From the stream. Considered in a task of its own, so that the stream's end can't cut it in half."""
@@ -242,6 +244,8 @@ class Driver:
             except OSError as error:
                 raise StepFailed(f"the agent's state could not be stored: {error}") from error
         self._keeper.state_changed(state)
+        if "serving_rule" in changes:
+            self.on_rule_stored()
         return state
 
 

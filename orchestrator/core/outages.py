@@ -41,7 +41,8 @@ class Window:
     epoch: int
     opened_at: Instant
     from_its_start: bool
-    """This leader told its first story."""
+    """This leader told its first story, and its canary saw every gap of it whole: where one had begun already when
+    it began to look, a longer one that follows may still be the shorter of the two."""
     closed_at: Instant | None = None
     longest: Gap | None = None
     told_ms: int = -1
@@ -78,11 +79,14 @@ def met(windows: Windows, gap: Gap) -> tuple[Windows, tuple[CanaryOutage, ...]]:
     kept: list[Window] = []
     told: list[CanaryOutage] = []
     for window in windows:
-        longest = window.longest
-        if not _touches(window, gap) or (longest is not None and gap.length_ms <= longest.length_ms):
+        if not _touches(window, gap):
             kept.append(window)
             continue
-        grown = replace(window, longest=gap)
+        grown = replace(window, from_its_start=window.from_its_start and gap.seen_whole)
+        if window.longest is not None and gap.length_ms <= window.longest.length_ms:
+            kept.append(grown)
+            continue
+        grown = replace(grown, longest=gap)
         if gap.length_ms >= TOLD_FROM_MS or window.closed_at is not None:
             grown, outage = _tell(grown, gap, goes_on=False)
             told.append(outage)

@@ -223,6 +223,22 @@ async def test_a_step_that_waits_for_its_turn_is_cut_off_as_well(shell: Shell) -
     assert not any(isinstance(step, Clone) for step in shell.instance.performed)
 
 
+async def test_a_rule_is_told_to_the_guard_when_it_is_stored_and_before_it_is_put_in_force(
+    shell: Shell,
+) -> None:
+    told: list[str] = []
+    shell.driver.on_rule_stored = lambda: told.append(
+        f"{shell.store.current.serving_rule} after {[type(step).__name__ for step in shell.instance.performed]}"
+    )
+    shell.driver.rest()
+    await asyncio.sleep(0)
+    shell.instance.performed.clear()
+    await shell.driver.remember({"rebuilding": "clone"})
+    assert told == []
+    await shell.driver.remember({"serving_rule": SOLO, "serving_epoch": 1})
+    assert told == [f"{SOLO} after []"]
+
+
 @pytest.mark.parametrize(
     ("seen", "is_warmed"),
     [

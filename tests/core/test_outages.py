@@ -97,6 +97,19 @@ def test_a_canary_that_began_in_the_middle_saw_only_a_part() -> None:
     assert told(after((7, 1_000, "sealing")), gap(900, 1_400, seen_whole=False)) == [(7, 500, True)]
 
 
+def test_a_longer_gap_after_one_whose_beginning_nobody_saw_is_no_whole_outage() -> None:
+    windows, first = met(after((7, 1_000, "suspected")), gap(1_500, 1_700, seen_whole=False))
+    assert [one.at_least for one in first] == [True]
+    assert told(windows, gap(2_000, 2_422)) == [(7, 422, True)]
+
+
+def test_a_short_gap_whose_beginning_nobody_saw_counts_too_though_it_is_never_told() -> None:
+    windows, _ = met(after((7, 1_000, "suspected")), gap(900, 1_600))
+    windows, none = met(windows, gap(1_690, 1_700, seen_whole=False))
+    assert none == ()
+    assert told(windows, gap(2_000, 2_900)) == [(7, 900, True)]
+
+
 def test_a_gap_without_end_is_told_now_and_then_as_a_part() -> None:
     windows, said = after((7, 1_000, "sealing")), list[tuple[int, bool]]()
     for ended_ms in range(1_000, 4 * STILL_AFTER_MS + 1_500, 500):

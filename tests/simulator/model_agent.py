@@ -197,7 +197,10 @@ class Agent:
         assert self.durable is None or state.obeyed >= self.durable.obeyed, "I9: the obeyed pair went back"
         if state.obeyed.epoch != self.state.obeyed.epoch:
             self.told, self.failure = st.Tell(), ""
+        rule_before = self.state.serving_rule
         self.state = self.durable = state
+        if state.serving_rule != rule_before:
+            self.host.guard.hear(self.prober.report())
 
     # Its guard
 
