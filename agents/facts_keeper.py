@@ -63,8 +63,8 @@ class FactsKeeper:
         if before.obeyed.epoch != state.obeyed.epoch:
             self._told, self._failure = Tell(activity=self._told.activity), ""
         if _reported(before) != _reported(state):
-            urgent = (before.obeyed, before.seal, before.promotion, before.confirmation) != (
-                state.obeyed,
+            # That it obeyed is not: nobody waits for that, and each report takes both sides a millisecond.
+            urgent = (before.seal, before.promotion, before.confirmation) != (
                 state.seal,
                 state.promotion,
                 state.confirmation,
@@ -130,7 +130,7 @@ class FactsKeeper:
                 self._changed(urgent=True)
                 return
         if before is not outcome.state:
-            self._changed(urgent=True)
+            self._changed(urgent=False)
 
     # What is said
 

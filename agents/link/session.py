@@ -35,7 +35,8 @@ LEADER_KEY: Final = "primacy-leader"
 WELCOME_WITHIN_S: Final = POLICIES["agent.session.open"].timeout_s
 WRITE_WITHIN_S: Final = POLICIES["agent.facts.write"].timeout_s
 FACTS_EVERY_S: Final = 1.0
-DEBOUNCE_S: Final = 0.005
+DEBOUNCE_S: Final = 0.04
+"""What nobody waits for is told together."""
 RETRY_FIRST_MS: Final = 50
 RETRY_LONGEST_MS: Final = 500
 UDP_FILTERED_MS: Final = 2_000

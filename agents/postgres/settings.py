@@ -16,6 +16,7 @@ from agents.core.steps import Stream
 from agents.postgres.config import InstanceConfig, RunAs
 from agents.postgres.files import read_text, replace_durably
 from agents.postgres.service_file import section_name
+from common.rule import FENCE
 
 DEFAULTS: Mapping[str, str] = MappingProxyType(
     {
@@ -32,6 +33,11 @@ DEFAULTS: Mapping[str, str] = MappingProxyType(
     }
 )
 """The operator's settings may say otherwise."""
+
+_WHILE_NOT_SERVING: Mapping[str, str] = MappingProxyType({"wal_init_zero": "off"})
+"""Of them, the operator's settings may say otherwise too. A standby that attaches to a new timeline begins a file of WAL,
+and would write and flush 16 MiB of zeros before the first commit that it could acknowledge (PostgreSQL manual, 20.5.1).
+"""
 
 _ALWAYS: Mapping[str, str] = MappingProxyType(
     {
@@ -93,9 +99,12 @@ def settings_text(config: InstanceConfig, major: int, rule: str, stream: Stream 
     if major >= 18:
         own["idle_replication_slot_timeout"] = "0"  # V15
     theirs = {name: value for name, value in config.settings.items() if name.lower() not in MANAGED}
+    defaults = dict(DEFAULTS)
+    if rule == FENCE:
+        defaults |= _WHILE_NOT_SERVING
     parts = [
         ("# Written by primacy's agent, which replaces it.", {}),
-        ("# Defaults", {name: value for name, value in DEFAULTS.items() if name not in theirs}),
+        ("# Defaults", {name: value for name, value in defaults.items() if name not in theirs}),
         ("# From agent.toml", theirs),
         ("# The agent's own", own),
     ]

@@ -83,6 +83,23 @@ def test_without_a_stream_the_address_is_nowhere(tmp_path: Path) -> None:
     assert "10.0.0.1" not in settings_text(config(tmp_path), 15, FENCE, STREAM)
 
 
+@pytest.mark.parametrize(
+    ("rule", "operator_s", "expected"),
+    [
+        pytest.param(FENCE, {}, "off", id="who_does_not_serve_begins_a_file_of_wal_without_zeros"),
+        pytest.param("ANY 1 (b.2@7)", {}, None, id="a_primary_keeps_postgresql_s_default"),
+        pytest.param(FENCE, {"wal_init_zero": "on"}, "on", id="the_operator_says_otherwise"),
+    ],
+)
+def test_wal_is_not_zeroed_where_commits_would_wait_for_it(
+    tmp_path: Path, rule: str, operator_s: dict[str, str], expected: str | None
+) -> None:
+    text = settings_text(config(tmp_path, **operator_s), 15, rule, None)
+    assert [line for line in text.splitlines() if line.startswith("wal_init_zero")] == (
+        [] if expected is None else [f"wal_init_zero = '{expected}'"]
+    )
+
+
 @pytest.mark.covers("R1")
 def test_what_is_withdrawn_lasts_and_what_is_granted_is_granted_again(tmp_path: Path) -> None:
     """A grant costs no fsync of the folder: it may be lost in a power cut, so it is never taken for what lies there."""
