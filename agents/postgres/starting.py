@@ -22,6 +22,7 @@ from agents.postgres.processes import children, cpu_ticks
 from agents.postgres.server import Server
 from agents.postgres.settings import include_last, purge_auto_conf
 from agents.postgres.sql import NoAnswer
+from agents.postgres.wal_beginning import remove_what_was_cut_short
 from common.lsn import Lsn
 from common.timebase import elapsed_ms
 
@@ -82,9 +83,9 @@ async def _start(server: Server, *, as_primary: bool) -> None:
 
 
 async def _spawn(server: Server, *, as_primary: bool) -> Postmaster:
-    removed = await server.write("preparing the start", partial(_prepare, server, as_primary=as_primary))
-    for name in removed:
-        server.notice(f"{name} was set in postgresql.auto.conf; the agent owns it and removed it there")
+    notices = await server.write("preparing the start", partial(_prepare, server, as_primary=as_primary))
+    for text in notices:
+        server.notice(text)
     return server.spawn()
 
 
@@ -93,7 +94,8 @@ def _has_signal(server: Server) -> bool:
 
 
 def _prepare(server: Server, *, as_primary: bool) -> list[str]:
-    """Everything that must be durable before the postmaster runs. Blocking."""
+    """Everything that must be durable before the postmaster runs; answers what people should know. Blocking."""
+    notices = []
     config = server.config
     data = config.data_directory
     directory = read_directory(server)
@@ -110,6 +112,12 @@ def _prepare(server: Server, *, as_primary: bool) -> list[str]:
         replace_durably(data / "standby.signal", b"", config.run_as)
         control = server.control_file.read()
         remove(config.wal_directory, trailing_placeholders(config.wal_directory, control.timeline))
+        for path in remove_what_was_cut_short(
+            config.wal_directory, timeline=control.timeline, segment_bytes=control.segment_bytes
+        ):
+            notices.append(
+                f"{path.name} had not come whole when it stopped; it was removed, and is received again"
+            )
     for leftover in ("recovery.signal", "postmaster.pid"):
         # Nothing of it runs: a pid in it can only be of a stranger, beside which PostgreSQL would not start.
         remove_durably(data / leftover)
@@ -119,7 +127,11 @@ def _prepare(server: Server, *, as_primary: bool) -> list[str]:
         if config.run_as is not None:
             os.chown(config.socket_directory, config.run_as.uid, config.run_as.gid)
     (config.socket_directory / f".s.PGSQL.{config.port}.lock").unlink(missing_ok=True)
-    return purge_auto_conf(data, config.run_as)
+    notices += [
+        f"{name} was set in postgresql.auto.conf; the agent owns it and removed it there"
+        for name in purge_auto_conf(data, config.run_as)
+    ]
+    return notices
 
 
 async def _until(

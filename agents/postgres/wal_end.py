@@ -92,6 +92,15 @@ def find_end(
     return scan(chain_of(wal_directory, timeline))
 
 
+def reads_up_to(pages: WalPages, start_lsn: int, end_lsn: int) -> bool:
+    """Whether all records between are whole; both are boundaries of records."""
+    reader = _Reader(pages, start_lsn, None)
+    with suppress(_Ends):
+        while reader.at < end_lsn:
+            reader.step()
+    return reader.at >= end_lsn
+
+
 def _goes_on(pages: WalPages, start_lsn: int) -> bool:
     """Whether `start_lsn`, if it lies past the beginning of the chain's newest timeline, lies on it.
 
@@ -136,7 +145,7 @@ def _record_before(pages: WalPages, start_lsn: int) -> int | None:
             page = pages.page(page_at)
         except Unreadable:
             return None
-        first_at = page_at + page.header_bytes + (page.left_bytes + 7 & ~7 if page.is_continuation else 0)
+        first_at = page_at + page.first_record_inside
         if first_at < min(start_lsn, page_at + PAGE):
             reader = _Reader(pages, first_at, None)
             with suppress(_Ends):

@@ -71,6 +71,11 @@ def chain_of(wal_directory: Path, timeline: int) -> Chain:
     return Chain(tuple(reversed(legs)))
 
 
+def segment_path(wal_directory: Path, timeline: int, segment: int, segment_bytes: int) -> Path:
+    per_id = 0x1_0000_0000 // segment_bytes
+    return wal_directory / f"{timeline:08X}{segment // per_id:08X}{segment % per_id:08X}"
+
+
 class Unreadable(Exception):
     """No valid page there; the text says why. For the reader of records this is where the log ends."""
 
@@ -91,6 +96,11 @@ class Page:
     def is_continuation(self) -> bool:
         """It begins with the rest of a record that began before."""
         return bool(self.info & FIRST_IS_CONTINUATION)
+
+    @property
+    def first_record_inside(self) -> int:
+        """Where in it the first record begins; PAGE or more: none does."""
+        return self.header_bytes + (self.left_bytes + 7 & ~7 if self.is_continuation else 0)
 
 
 class WalPages:
@@ -159,14 +169,12 @@ class WalPages:
             if leg.begin_lsn // self.segment_bytes > segment:
                 continue
             with suppress(FileNotFoundError):
-                self._file = os.open(self._segment_path(leg.timeline, segment), os.O_RDONLY)
+                self._file = os.open(
+                    segment_path(self._wal_directory, leg.timeline, segment, self.segment_bytes), os.O_RDONLY
+                )
                 self._segment, self._file_timeline = segment, leg.timeline
                 return
         raise Unreadable(f"no segment for {Lsn(segment * self.segment_bytes)}")
-
-    def _segment_path(self, timeline: int, segment: int) -> Path:
-        per_id = 0x1_0000_0000 // self.segment_bytes
-        return self._wal_directory / f"{timeline:08X}{segment // per_id:08X}{segment % per_id:08X}"
 
     def _close(self) -> None:
         if self._file >= 0:
