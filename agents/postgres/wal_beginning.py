@@ -14,6 +14,7 @@ confirms no commit of that timeline, and a seal ends where the parent's files do
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from agents.postgres.files import sync_directory
 from agents.postgres.histories import list_histories
@@ -21,9 +22,12 @@ from agents.postgres.wal_end import reads_up_to
 from agents.postgres.wal_pages import PAGE, Chain, Unreadable, WalPages, chain_of, segment_path
 from common.lsn import Lsn
 
+_CHUNK: Final = 1 << 18
+
 
 def remove_what_was_cut_short(wal_directory: Path, *, timeline: int, segment_bytes: int) -> tuple[Path, ...]:
-    """`timeline` is that of the last checkpoint. Answers what was removed. Nothing of PostgreSQL may run."""
+    """`timeline` is that of the last checkpoint. Answers what was removed. Nothing of PostgreSQL may run. Raise OSError
+    when it can't be read."""
     cut = []
     for file in list_histories(wal_directory, timeline):
         if file.placeholder:
@@ -36,11 +40,12 @@ def remove_what_was_cut_short(wal_directory: Path, *, timeline: int, segment_byt
             segment_path(wal_directory, chain.timeline, number, segment_bytes)
             for number in (segment, segment + 1)
         )
-        # With a file after it, it was whole once: then something is damaged, and that is not hidden.
+        # With anything above the fork it was whole once: then something is damaged, and that is not hidden.
         if (
             path.exists()
             and not after.exists()
             and not _reaches_its_fork(wal_directory, chain, segment_bytes)
+            and _is_empty_from(path, chain.legs[0].begin_lsn % segment_bytes)
         ):
             cut.append(path)
     for path in cut:
@@ -61,4 +66,13 @@ def _reaches_its_fork(wal_directory: Path, chain: Chain, segment_bytes: int) -> 
             first_lsn = page_at + page.first_record_inside
             if first_lsn < min(fork_lsn, page_at + PAGE):
                 return reads_up_to(pages, Lsn(first_lsn), fork_lsn)
+    return True
+
+
+def _is_empty_from(path: Path, inside: int) -> bool:
+    with path.open("rb") as file:
+        file.seek(inside)
+        while chunk := file.read(_CHUNK):
+            if chunk != bytes(len(chunk)):
+                return False
     return True

@@ -114,12 +114,21 @@ async def test_what_has_come_whole_stays(home: Home) -> None:
         await eventually(lambda: c.has_replayed(b))
 
 
-async def test_with_a_file_after_it_something_else_is_wrong_and_nothing_is_hidden(home: Home) -> None:
+@pytest.mark.parametrize("what", ["a_file_after_it", "a_record_above_the_fork"])
+async def test_where_it_was_whole_once_something_else_is_wrong_and_nothing_is_hidden(
+    home: Home, what: str
+) -> None:
     async with home.member("a") as a, home.member("b") as b, home.member("c") as c:
         done, path = await forked(a, b, c)
         received(b, path, CUT_AT)
-        after = segment_path(c.wal, done.timeline, done.switch_lsn // SEGMENT_BYTES + 1, SEGMENT_BYTES)
-        after.write_bytes(bytes(SEGMENT_BYTES))
-        own(after)
+        if what == "a_file_after_it":
+            after = segment_path(c.wal, done.timeline, done.switch_lsn // SEGMENT_BYTES + 1, SEGMENT_BYTES)
+            after.write_bytes(bytes(SEGMENT_BYTES))
+            own(after)
+        else:
+            above = done.switch_lsn % SEGMENT_BYTES
+            with path.open("r+b") as file:
+                file.seek(above)
+                file.write((b.wal / path.name).read_bytes()[above : above + PAGE])
         await is_refused(b, c)
         assert path.exists()
