@@ -48,7 +48,7 @@ def _all_down(scene: Scene) -> None:
     for daemon in down:
         scene.did(scene.faults.stop_daemon(daemon))
     scene.ask()
-    scene.hold(A_WHILE_S)
+    scene.hold(max(A_WHILE_S, scene.minute_s))
     scene.await_writes()
     for daemon in down:
         scene.faults.start_daemon(daemon)
@@ -99,7 +99,7 @@ def _etcd_majority(scene: Scene) -> None:
         scene.did(scene.faults.stop_daemon(f"{host}/etcd"))
     scene.hold(LED_NO_MORE_S)
     scene.ask()
-    scene.hold(A_WHILE_S - LED_NO_MORE_S)
+    scene.hold(max(A_WHILE_S, scene.minute_s) - LED_NO_MORE_S)
     scene.await_writes()
     for host in lost:
         scene.faults.start_daemon(f"{host}/etcd")
@@ -197,7 +197,7 @@ SCENARIOS = (
         status=(ANOTHER_TERM,),
     ),
     Scenario(
-        "all control nodes down for a while",
+        "all control nodes down for a minute",
         "the primary lives by its own commits, nobody notices",
         Then.STAYS,
         NO_INTERRUPTION_MS,
@@ -243,7 +243,7 @@ SCENARIOS = (
         _etcd_minority,
     ),
     Scenario(
-        "etcd majority lost for a while",
+        "etcd majority lost for a minute",
         "nobody leads; the primary lives by its own commits",
         Then.STAYS,
         NO_INTERRUPTION_MS,

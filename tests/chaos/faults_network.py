@@ -12,8 +12,8 @@ from tests.chaos.scenario import NO_INTERRUPTION_MS, Scenario, Then
 from tests.chaos.scene import Scene
 
 A_WHILE_S = 8.0
-LOSS_S = 30.0
-BUSY_S = 30.0
+MINUTES = 5
+"""Of loss, and of busy cores."""
 SPIN = "import time; ends = time.monotonic() + float(__import__('sys').argv[1])\nwhile time.monotonic() < ends: pass"
 
 
@@ -74,7 +74,7 @@ def _tcp_filtered(scene: Scene) -> None:
 
 def _packet_loss(scene: Scene) -> None:
     scene.did(scene.faults.links.cut(scene.primary_host, percent=20))
-    scene.hold(LOSS_S)
+    scene.hold(MINUTES * scene.minute_s)
 
 
 def _flapping(scene: Scene) -> None:
@@ -97,12 +97,13 @@ def _slow_primary(scene: Scene) -> None:
 
 
 def _busy(scene: Scene) -> None:
+    busy_s = MINUTES * scene.minute_s
     spinners = [
-        scene.lab.launch_on("client", (sys.executable, "-c", SPIN, str(BUSY_S)), stdout=subprocess.DEVNULL)
+        scene.lab.launch_on("client", (sys.executable, "-c", SPIN, str(busy_s)), stdout=subprocess.DEVNULL)
         for _ in range(2)
     ]
     for spinner in spinners:
-        spinner.wait(BUSY_S * 3)
+        spinner.wait(busy_s * 2)
 
 
 SCENARIOS = (
@@ -196,7 +197,7 @@ SCENARIOS = (
         diagnosed=(Diagnosis.OUT_OF_TOUCH,),
     ),
     Scenario(
-        "20 % packet loss at the primary for half a minute",
+        "20 % packet loss at the primary for five minutes",
         "no failover; clients see what TCP makes of it",
         Then.STAYS,
         None,
@@ -228,7 +229,7 @@ SCENARIOS = (
         _slow_primary,
     ),
     Scenario(
-        "both cores busy for half a minute",
+        "both cores busy for five minutes",
         "no failover",
         Then.STAYS,
         1_500,

@@ -23,6 +23,9 @@ ANSWERED_WITHIN_S = 30.0
 class Scene:
     """`primary`, `standbys`, `leader` and `epoch` are those of the beginning, whatever happens."""
 
+    minute_s = 60.0
+    """Of the faults that last for minutes."""
+
     def __init__(
         self,
         cluster: Witnessed,

@@ -63,6 +63,9 @@ class Account:
 class SharedScene(Scene):
     """A scene beside others. What it waits for ends with the round."""
 
+    minute_s = 6.0
+    """So that there are many rounds in an hour."""
+
     def __init__(
         self, cluster: Witnessed, witnesses: Witnesses, dice: random.Random, *, status: Status, gate: Gate
     ) -> None:
