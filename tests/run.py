@@ -78,7 +78,7 @@ def stages(pytest_arguments: Sequence[str]) -> Iterator[Stage]:
             Command((*python, "tests.simulator", "--seconds", "120")),
         )
     yield Stage("simulator", 210, simulator)
-    yield Stage("adapters", 180, _pytest(["tests/adapters"], pytest_arguments))
+    yield Stage("adapters", 210, _pytest(["tests/adapters"], pytest_arguments))
     yield Stage("integration", 420, _pytest(["tests/integration"], pytest_arguments))
 
 

@@ -5,6 +5,7 @@ seconds the cluster must be whole and acknowledge a fresh commit, or be in exact
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from common.profile import PROFILES
@@ -124,8 +125,9 @@ def _run(fleet: Fleet, plan: Plan) -> None:
         fleet.failovers.whole_again()
 
 
-def _faults(fleet: Fleet, one: Round) -> bool:
-    """Answers whether an incarnation was lost for good."""
+def _faults(fleet: Fleet, one: Round) -> Sequence[str]:
+    """Answers who lost an incarnation for good. It grows as long as anything of these faults is on its way, which may be
+    after the healing (seed 362337181)."""
     world = fleet.world
     began_us = world.now_us
     lost: list[str] = []
@@ -139,10 +141,10 @@ def _faults(fleet: Fleet, one: Round) -> bool:
         if fleet.etcd.must_stop:
             break  # it stands still until a person has adopted what is there: who can tell must not be lost (R14)
     world.run_until(max(began_us + one.lasts_ms * 1_000, fleet.lasts_until_us))
-    return bool(lost)
+    return lost
 
 
-def _whole_again(fleet: Fleet, *, lost: bool) -> bool:
+def _whole_again(fleet: Fleet, *, lost: Sequence[str]) -> bool:
     world = fleet.world
     healed = fleet.record()
     world.note("healed")

@@ -48,13 +48,13 @@ def scattered() -> Fleet:
 def test_the_lost_primary_that_was_solo_is_named(alone: Fleet) -> None:
     assert wrongly_told(alone, _reasons(alone)) == ""
     alone.heal()
-    assert not _whole_again(alone, lost=True)
+    assert not _whole_again(alone, lost=["a"])
 
 
 def test_the_lost_voters_are_named(scattered: Fleet) -> None:
     assert wrongly_told(scattered, _reasons(scattered)) == ""
     scattered.heal()
-    assert not _whole_again(scattered, lost=True)
+    assert not _whole_again(scattered, lost=["a"])
 
 
 @pytest.mark.parametrize(("said", "instead"), [("a.1", "a.2"), ("a.1", "b.2")])
@@ -95,4 +95,4 @@ def test_a_run_that_ends_in_an_exception_told_wrongly_is_a_violation(alone: Flee
     )
     alone.heal()
     with pytest.raises(Violation, match="the exception is not what the status names"):
-        _whole_again(alone, lost=True)
+        _whole_again(alone, lost=["a"])

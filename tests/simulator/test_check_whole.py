@@ -120,7 +120,7 @@ def test_a_superseded_primary_s_acknowledgements_prove_nothing() -> None:
     other = "c" if primary == "b" else "b"
     fleet.checkers.newest_row[other] = fleet.postgres[primary].log[-1]
     with pytest.raises(Violation, match="no fresh commit is acknowledged"):
-        _whole_again(fleet, lost=False)
+        _whole_again(fleet, lost=[])
 
 
 def test_a_row_must_reach_every_member() -> None:
@@ -140,4 +140,4 @@ def test_a_leader_that_takes_a_cluster_for_whole_which_is_not_is_found() -> None
     fleet.names.secondary = None
     assert fleet.whole()
     with pytest.raises(Violation, match=r"^whole as the leader sees it .*the zone's secondary says None"):
-        _whole_again(fleet, lost=False)
+        _whole_again(fleet, lost=[])
