@@ -104,7 +104,7 @@ def test_i5_a_cluster_that_does_not_become_whole_is_found() -> None:
     fleet.agents["c"].unstartable = "its binaries are gone"
     fleet.kill_postmaster("c")
     with pytest.raises(Violation, match=r"^not whole within 60 s of healing \(I5\)"):
-        _whole_again(fleet, lost=False)
+        _whole_again(fleet, lost=[])
 
 
 def test_i5_a_whole_cluster_that_acknowledges_nothing_is_found() -> None:
@@ -112,7 +112,7 @@ def test_i5_a_whole_cluster_that_acknowledges_nothing_is_found() -> None:
     with pytest.raises(
         Violation, match=r"^whole, but no fresh commit is acknowledged and reaches every member \(I5\)"
     ):
-        _whole_again(fleet, lost=False)
+        _whole_again(fleet, lost=[])
 
 
 def test_i6_a_seal_below_what_its_member_told_that_it_had_flushed_is_found() -> None:
