@@ -131,7 +131,8 @@ class Guard:
     def _look_in(self, own_us: int) -> None:
         self._timer += 1
         timer, life = self._timer, self.life
-        delay_us = self.host.clock.world_us(max(0, own_us))
+        # On a fast clock a microsecond of its own is none of the world's: it would look for ever at the same moment.
+        delay_us = max(self.host.clock.world_us(max(0, own_us)), min(own_us, 1))
         self.host.guard_process.after(delay_us, lambda: self._look(timer, life))
 
     def _look(self, timer: int, life: int) -> None:
