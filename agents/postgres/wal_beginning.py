@@ -26,7 +26,7 @@ _CHUNK: Final = 1 << 18
 
 
 def remove_what_was_cut_short(wal_directory: Path, *, timeline: int, segment_bytes: int) -> tuple[Path, ...]:
-    """`timeline` is that of the last checkpoint. Answers what was removed. Nothing of PostgreSQL may run. Raise OSError
+    """`timeline` is the control file's. Answers what was removed. Nothing of PostgreSQL may run. Raise OSError
     when it can't be read."""
     cut = []
     for file in list_histories(wal_directory, timeline):

@@ -20,7 +20,6 @@ from agents.core.steps import (
     StopPostgres,
     WriteSettings,
 )
-from agents.postgres import starting
 from agents.postgres.sql import NoAnswer
 from agents.postgres.wal_pages import PAGE, segment_path
 from common.rule import FENCE
@@ -93,17 +92,6 @@ async def test_a_first_file_that_does_not_reach_its_fork_is_received_again(home:
         assert (await c.instance.measure()).timeline == done.timeline
 
 
-async def test_postgresql_does_not_start_over_such_a_file(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the rest is for: the day this is red, it can go."""
-    monkeypatch.setattr(starting, "remove_what_was_cut_short", lambda *_, **__: ())
-    async with home.member("a") as a, home.member("b") as b, home.member("c") as c:
-        _, path = await forked(a, b, c)
-        received(b, path, CUT_AT)
-        await is_refused(b, c)
-
-
 async def test_what_has_come_whole_stays(home: Home) -> None:
     async with home.member("a") as a, home.member("b") as b, home.member("c") as c:
         done, path = await forked(a, b, c)
@@ -118,6 +106,7 @@ async def test_what_has_come_whole_stays(home: Home) -> None:
 async def test_where_it_was_whole_once_something_else_is_wrong_and_nothing_is_hidden(
     home: Home, what: str
 ) -> None:
+    """It shows too what the rest is for: the day PostgreSQL starts over such a file, all of this can go."""
     async with home.member("a") as a, home.member("b") as b, home.member("c") as c:
         done, path = await forked(a, b, c)
         received(b, path, CUT_AT)
