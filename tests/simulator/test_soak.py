@@ -6,9 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import pytest
+
+from tests.simulator import soak
 from tests.simulator.compiled import ROOT
+from tests.simulator.swarm import Outcome
 
 _SOAK = ("-m", "tests.simulator", "--soak", "--hours", "0.002", "--jobs", "2", "--seed", "5000")
 
@@ -28,3 +33,27 @@ def test_a_soak_of_two_processes_counts_its_seeds_and_ends_by_itself(tmp_path: P
     told = json.loads(into.read_text())
     assert (told["first_seed"], told["processes"], told["violations"]) == (5000, 2, [])
     assert told["counts"]["seeds"] > 0
+
+
+def test_a_seed_that_never_ends_is_named_and_the_rest_of_its_hundred_is_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(soak, "KEPT", tmp_path / "failing")
+    began_s = time.monotonic()
+
+    def play(seed: int) -> Outcome:
+        while seed == 5007:
+            pass
+        return Outcome(seed, {}, (), "", 1, 1, "")
+
+    crew = soak.Crew(5000, 1, began_s + 60, play=play, seed_max_s=0.2)
+    seeds, violations = 0, []
+    while seeds < 100 and crew.at_work():
+        if not crew.parts.empty():
+            seeds += crew.parts.get()[0]["seeds"]
+        counts, died, _ = crew.without_their_process()
+        seeds += counts["seeds"]
+        violations += died
+    crew.end()
+    assert violations == [(5007, "does not end within 0.2 s of a core's time")]
+    assert (tmp_path / "failing").read_text() == "5007 does not end within 0.2 s of a core's time\n"
