@@ -68,12 +68,14 @@ def _since(soaks: Sequence[tuple[str, Mapping[str, Any]]], taught: Mapping[str, 
         f"Since the last change of a safety rule ({change['what']}, {change['at']}): {seeds} seeds, "
         f"{violations} violations."
     )
+    found = taught.get("last_violation_elsewhere", {"at": "", "what": ""})
     clean = 0
     for _, soak in reversed(soaks):
-        if soak["violations"]:
+        if soak["violations"] or soak["began"] < found["at"]:
             break
         clean += soak["counts"].get("seeds", 0)
-    yield f"Clean in a row, counted back from the last soak: {clean} seeds."
+    said = f" (the last violation that no soak told: {found['what']}, {found['at']})" if found["at"] else ""
+    yield f"Clean in a row, counted back from the last soak: {clean} seeds{said}."
 
 
 def _faults(soaks: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[str]:

@@ -34,6 +34,16 @@ def test_seeds_count_from_the_last_change_of_a_rule_and_from_the_last_violation(
     assert "| storm | 8 |" in said
 
 
+def test_what_is_clean_in_a_row_begins_after_a_violation_that_no_soak_told() -> None:
+    taught = {
+        "last_safety_change": {"at": "2026-02", "what": "R1"},
+        "last_violation_elsewhere": {"at": "2026-05", "what": "a fresh seed of make test"},
+        "violation": [],
+    }
+    said = text([_soak("2026-04", 20, 0), _soak("2026-05", 5, 0), _soak("2026-06", 3, 0)], taught)
+    assert "counted back from the last soak: 8 seeds (" in said
+
+
 def test_each_violation_has_a_plan_or_a_story_or_says_why_not() -> None:
     tests = Path(__file__).parents[1]
     for one in tomllib.loads(TAUGHT.read_text())["violation"]:
