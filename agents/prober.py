@@ -60,7 +60,9 @@ class Prober:
             begun_at = self._clock.now()
             self._wake.clear()
             opening = self._is_opening
-            await self._probe_once(OPENING_EVERY_MS if opening else self._profile().stalled_after_ms)
+            await self._probe_once(
+                OPENING_EVERY_MS if opening else self._profile().stalled_after_ms, opening=opening
+            )
             every_ms = OPENING_EVERY_MS if opening and self._is_opening else self._profile().probe_every_ms
             left_ms = every_ms - elapsed_ms(since=begun_at, now=self._clock.now())
             with suppress(TimeoutError):
@@ -75,7 +77,7 @@ class Prober:
             return False
         return since is None or elapsed_ms(since=since, now=self._clock.now()) < OPENING_FOR_MS
 
-    async def _probe_once(self, within_ms: int) -> None:
+    async def _probe_once(self, within_ms: int, *, opening: bool) -> None:
         state = self._store.current
         rule = rule_served(state)
         since = self._instance.primary_since
@@ -88,7 +90,7 @@ class Prober:
             return
         generation = self._hands.generation
         outcome = await self._instance.probe_commit(
-            rule.synchronous_standby_names(state.serving_epoch), within_ms
+            rule.synchronous_standby_names(state.serving_epoch), within_ms, opening=opening
         )
         stuck_ms = elapsed_ms(since=outcome.begun_at, now=self._clock.now())
         if outcome.state is WriteState.STALLED and stuck_ms < self._profile().stalled_after_ms:

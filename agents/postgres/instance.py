@@ -137,10 +137,12 @@ class Instance:
         assert self._opened is not None
         return await self._opened[1].measure()
 
-    async def probe_commit(self, expected_rule: str, within_ms: int) -> ProbeOutcome:
+    async def probe_commit(
+        self, expected_rule: str, within_ms: int, *, opening: bool = False
+    ) -> ProbeOutcome:
         """Begin a probe commit, or ask after the one that is outstanding; never raises."""
         assert self._opened is not None
-        return await self._opened[2].probe(expected_rule, within_ms)
+        return await self._opened[2].probe(expected_rule, within_ms, opening=opening)
 
     async def keep_probe_warm(self) -> None:
         """Of a standby; never raises."""
@@ -248,7 +250,7 @@ class Instance:
         if isinstance(step, steps.PlaceHistories):
             # Woken, the startup process takes the new timeline as its target before it has an upstream. Else it
             # streams the rest of the segment twice: on the old timeline, to its end, and again on the new one.
-            server.reload()
+            await server.ask_kernel(server.wake_startup)
 
 
 def _mistakes(config: InstanceConfig) -> list[str]:

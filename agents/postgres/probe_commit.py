@@ -7,6 +7,7 @@ outstanding, and is asked after; its late answer still proves something about th
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -24,9 +25,24 @@ _COMMIT = """
 select current_setting('synchronous_standby_names'), pg_logical_emit_message(true, 'primacy', '')::text
 """
 _NUDGE = "select pg_logical_emit_message(true, 'primacy', '')"
+NUDGE_ONCE_ONE_STREAMS = """
+do $$ begin
+  for look in 1..25 loop
+    exit when exists (select from pg_stat_get_wal_senders() where state = 'streaming');
+    perform pg_sleep(0.002);
+  end loop;
+  perform pg_logical_emit_message(true, 'primacy', '');
+end $$
+"""
 _ALIVE = "select 1"
+_ALIVE_AND_LOADED = "do $$ begin end $$"
+"""The first block of a session loads PL/pgSQL, which takes some milliseconds."""
 _WAITS = "select wait_event = 'SyncRep' from pg_stat_activity where pid = %s"
 _WITNESS_WITHIN_MS = 200
+_NOBODY_COMES_FOR_MS = 10
+"""The standbys are told only once the promotion is done; until then everybody's processors are busy with that."""
+_RELEASED_WITHIN_MS = 5
+"""From the nudge to the answer, where a voter streams: its flush and the two ways."""
 _CONNECT_WITHIN_MS = 500
 _REPLACED_AFTER_MS = 10_000
 _LEFT_BEHIND_MAX = 3
@@ -57,12 +73,14 @@ class ProbeCommits:
         self._session.hear_notices(self._hear)
         self._witness = Session(config)
         self._pending: Pending | None = None
+        self._nudging: asyncio.Task[None] | None = None
         self._begun_at = clock.now()
         self._warning = ""
         self._left_behind = 0
 
-    async def probe(self, expected_rule: str, within_ms: int) -> ProbeOutcome:
-        """Begin a commit, or ask after the one that is outstanding. Never raises."""
+    async def probe(self, expected_rule: str, within_ms: int, *, opening: bool = False) -> ProbeOutcome:
+        """Begin a commit, or ask after the one that is outstanding. `opening`: clients wait for the first one that is
+        acknowledged; it is nudged as soon as a standby streams. Never raises."""
         if self._pending is None:
             tried_at = self._clock.now()
             connect_within_ms = max(within_ms, _CONNECT_WITHIN_MS)
@@ -75,7 +93,9 @@ class ProbeCommits:
                 state = WriteState.STALLED if why.timed_out else WriteState.NONE
                 return ProbeOutcome(tried_at, state, error=str(why))
         pending = self._pending
-        if not await pending.done_within(within_ms):
+        if opening and not await pending.done_within(_NOBODY_COMES_FOR_MS) and not self._nudges:
+            self._nudging = asyncio.create_task(self._nudge(NUDGE_ONCE_ONE_STREAMS))
+        if not await self._is_answered(pending, within_ms):
             return await self._while_pending(pending)
         self._pending = None
         return self._of_answer(pending, expected_rule)
@@ -91,8 +111,15 @@ class ProbeCommits:
         if self._pending is None:
             with suppress(StepFailed):
                 await self._session.run(_ALIVE, within_ms=_CONNECT_WITHIN_MS)
+        if not self._nudges:
+            with suppress(StepFailed):
+                await self._witness.run(_ALIVE_AND_LOADED, within_ms=_CONNECT_WITHIN_MS)
 
     async def close(self) -> None:
+        if self._nudging is not None:
+            self._nudging.cancel()
+            await asyncio.wait({self._nudging})
+            self._nudging = None
         if self._pending is not None:
             await self._pending.abandon()
             self._pending = None
@@ -116,13 +143,28 @@ class ProbeCommits:
         state = WriteState.NONE if error else WriteState.ACKNOWLEDGED
         return ProbeOutcome(self._begun_at, state, Lsn.parse(end_lsn), rule, bool(self._warning), error)
 
+    @property
+    def _nudges(self) -> bool:
+        """The witness's session is busy with it."""
+        return self._nudging is not None and not self._nudging.done()
+
+    async def _is_answered(self, pending: Pending, within_ms: int) -> bool:
+        if await pending.done_within(within_ms):
+            return True
+        if self._nudging is None:
+            return False
+        if await pending.done_before(self._nudging):
+            return True
+        self._nudging = None
+        return await pending.done_within(_RELEASED_WITHIN_MS)
+
     async def _while_pending(self, pending: Pending) -> ProbeOutcome:
         try:
             rows = await self._look_at(pending)
         except StepFailed as why:
             return ProbeOutcome(self._begun_at, WriteState.STALLED, error=str(why))
         if rows and rows[0][0]:
-            await self._nudge()
+            await self._nudge(_NUDGE)
             return ProbeOutcome(self._begun_at, WriteState.WAITING)
         outcome = ProbeOutcome(
             self._begun_at, WriteState.STALLED, error="the probe commit is not flushed yet"
@@ -143,12 +185,12 @@ class ProbeCommits:
         except NoAnswer:
             return await self._witness.rows(_WAITS, (pending.pid,), within_ms=_WITNESS_WITHIN_MS)
 
-    async def _nudge(self) -> None:
+    async def _nudge(self, statement: str) -> None:
         """A small flushed commit that waits for nobody. Waiters are released by a reply, and the first reply of a
         standby that attaches comes while its walsender still catches up, when it releases nobody: the next one
         would come with the next WAL, or after wal_receiver_status_interval (V10)."""
         with suppress(StepFailed):
-            await self._witness.run(_NUDGE, within_ms=_WITNESS_WITHIN_MS)
+            await self._witness.run(statement, within_ms=_WITNESS_WITHIN_MS)
 
     def _hear(self, notice: Diagnostic) -> None:
         if notice.severity_nonlocalized == "WARNING":

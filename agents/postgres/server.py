@@ -6,8 +6,10 @@ Rule of admission: state that more than one step needs. What a step does is in t
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -19,6 +21,7 @@ from agents.postgres.histories import real_history
 from agents.postgres.lanes import Lane
 from agents.postgres.own_files import OwnFiles
 from agents.postgres.postmaster import Postmaster, find_postmaster, spawn
+from agents.postgres.processes import children
 from agents.postgres.sql import Session
 from agents.postgres.versions import ServerVersion
 from agents.room import Room
@@ -94,6 +97,17 @@ class Server:
     def reload(self) -> None:
         if self.postmaster is not None:
             self.postmaster.send(signal.SIGHUP)
+
+    def wake_startup(self) -> None:
+        """It looks around anew, also for history files. It alone reads the settings again: a reload takes each process a
+        millisecond, and this one is asked for while commits wait."""
+        postmaster = self.postmaster
+        if postmaster is None or not postmaster.alive:
+            return
+        for child in children(postmaster.pid, self.config.title):
+            if child.is_startup:
+                with suppress(ProcessLookupError):
+                    os.kill(child.pid, signal.SIGHUP)
 
     async def dead_postmaster(self, told: Postmaster | None) -> Postmaster:
         """The next one that is dead, after `told`."""

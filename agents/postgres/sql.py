@@ -121,6 +121,11 @@ class Pending:
         await asyncio.wait({self._task}, timeout=within_ms / 1000)
         return self._task.done()
 
+    async def done_before(self, other: asyncio.Task[None]) -> bool:
+        """False once the other one is done, and this one is not."""
+        await asyncio.wait({self._task, other}, return_when=asyncio.FIRST_COMPLETED)
+        return self._task.done()
+
     def rows(self) -> list[Row]:
         """Once it is done. Raise NoAnswer or StepFailed."""
         return _result(self.connection, self._task)

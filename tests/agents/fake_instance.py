@@ -64,7 +64,9 @@ class FakeInstance:
     async def measure(self) -> PartialFacts:
         return PartialFacts()
 
-    async def probe_commit(self, expected_rule: str, within_ms: int) -> ProbeOutcome:
+    async def probe_commit(
+        self, expected_rule: str, within_ms: int, *, opening: bool = False
+    ) -> ProbeOutcome:
         return self.probe
 
     async def keep_probe_warm(self) -> None:

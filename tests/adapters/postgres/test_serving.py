@@ -26,6 +26,7 @@ from agents.core.steps import (
     StopPostgres,
     WriteSettings,
 )
+from agents.postgres.probe_commit import NUDGE_ONCE_ONE_STREAMS
 from common.facts import PostgresState, WriteState
 from common.lsn import Lsn
 from common.rule import FENCE
@@ -192,7 +193,7 @@ async def test_a_probe_commit_counts_when_a_voter_acknowledged_it(home: Home) ->
         assert other.rule_seen == RULE
 
 
-async def test_a_standby_keeps_the_session_warm_in_which_it_probes_as_a_primary(home: Home) -> None:
+async def test_a_standby_keeps_the_sessions_warm_in_which_it_probes_as_a_primary(home: Home) -> None:
     sessions = "select count(*) from pg_stat_activity where application_name = 'primacy_agent'"
     async with home.member("a") as a, home.member("b") as b:
         await a.serve()
@@ -200,18 +201,18 @@ async def test_a_standby_keeps_the_session_warm_in_which_it_probes_as_a_primary(
         before = int(b.ask(sessions))
         await b.instance.keep_probe_warm()
         await b.instance.keep_probe_warm()
-        assert int(b.ask(sessions)) == before + 1
+        assert int(b.ask(sessions)) == before + 2
         await b.perform(StopPostgres())
         await b.perform(StartStandby())
         await b.instance.keep_probe_warm()  # hears that the session is gone
         await b.instance.keep_probe_warm()
-        before = int(b.ask(sessions)) - 1
+        before = int(b.ask(sessions)) - 2
         await b.perform(EndClients())
         await b.perform(PromotePostgres(10_000))
         await b.perform(WriteSettings(SOLO))
         await in_force(b, SOLO)
         assert (await b.instance.probe_commit(SOLO, 5_000)).acknowledged
-        assert int(b.ask(sessions)) == before + 1
+        assert int(b.ask(sessions)) == before + 2
 
 
 async def test_a_probe_commit_without_voters_waits_and_its_late_answer_still_counts(home: Home) -> None:
@@ -238,6 +239,32 @@ async def test_while_a_probe_commit_waits_a_flushed_commit_calls_for_replies(hom
         assert (await a.instance.probe_commit(RULE, 20)).state is WriteState.WAITING
         assert Lsn.parse(a.ask("select pg_current_wal_flush_lsn()::text")) > Lsn.parse(flushed)
         assert a.ask(SYNC_WAITERS) == 1
+
+
+async def test_while_clients_wait_the_commit_that_waits_is_acknowledged_once_a_standby_streams(
+    home: Home,
+) -> None:
+    async with home.member("a") as a, home.member("b") as b:
+        await a.serve(RULE)
+        alone = await a.instance.probe_commit(RULE, 20, opening=True)
+        assert alone.state is WriteState.WAITING
+        await b.follow(a)
+        outcome = alone
+        for _ in range(100):
+            if outcome.acknowledged:
+                break
+            outcome = await a.instance.probe_commit(RULE, 20, opening=True)
+        assert (outcome.state, outcome.begun_at) == (WriteState.ACKNOWLEDGED, alone.begun_at)
+
+
+async def test_the_nudge_that_waits_for_a_standby_is_a_flushed_commit(home: Home) -> None:
+    async with home.member("a") as a, home.member("b") as b:
+        await a.serve(SOLO)
+        for _ in range(2):  # nobody streams, and then somebody does
+            flushed = Lsn.parse(a.ask("select pg_current_wal_flush_lsn()::text"))
+            a.ask(NUDGE_ONCE_ONE_STREAMS)
+            assert Lsn.parse(a.ask("select pg_current_wal_flush_lsn()::text")) > flushed
+            await b.follow(a)
 
 
 @pytest.mark.covers("T1")
