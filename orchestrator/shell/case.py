@@ -5,10 +5,11 @@ Plain state; the loop alone writes it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from common.assignment import Assignment
-from common.ids import ClusterName
+from common.ids import ClusterName, MemberName
 from common.timebase import Instant, after_ms
 from orchestrator.core.decision import Decision
 from orchestrator.core.engine import Engine
@@ -67,6 +68,21 @@ class Case:
 
     def succeeded(self) -> None:
         self.failures, self.pause_until = 0, _LONG_AGO
+
+    def moved_on(
+        self, now: Instant, all_is_as_before: Callable[[ClusterName, MemberName], Instant | None]
+    ) -> Instant | None:
+        """Where nothing but the primary's silence was due, and everybody spoke: when its silence would be, from there."""
+        decision = self.decision
+        if decision is None or decision.listened is None or decision.again_at_us is None:
+            return None
+        if self.is_turning or self.must_load or self.failures or decision.record or not self.is_calm:
+            return None
+        heard_at = all_is_as_before(self.cluster, decision.listened.member)
+        if heard_at is None:
+            return None
+        later = Instant(heard_at + decision.again_at_us - decision.listened.heard_at)
+        return later if later > now else None
 
     @property
     def is_busy(self) -> bool:

@@ -130,6 +130,12 @@ class Inbox:
         self._awake.clear()
         return urgent, tick
 
+    def urgent_calls(self) -> list[ClusterName]:
+        """The clusters alone; the tick stays, and it does not sleep before `calls`."""
+        urgent = list(self._urgent)
+        self._urgent.clear()
+        return urgent
+
     def call(self, cluster: ClusterName) -> None:
         """What came of this one should not wait (any more)."""
         self._urgent[cluster] = None

@@ -51,6 +51,8 @@ LOADS_AT_ONCE = 64
 until its own deadline."""
 YIELDS_EVERY_US = 2_000
 """Then beats and streams have their turn, however many clusters decide."""
+NEWS_FIRST_FOR_US = 250_000
+"""Then whoever was due before has its turn all the same, however many have news: an alarm must not wait for ever."""
 SAVES_IN_A_ROW_MAX = 16
 """More than any sequence of the protocol needs without hearing from anybody; the next turn goes on."""
 
@@ -81,7 +83,7 @@ class Loop:
         self._term: Term | None = None
         self._elected: Term | None = None
         self.cases: dict[ClusterName, Case] = {}
-        self._turns = Turns(self.cases, self._moved_on)
+        self._turns = Turns(self.cases, lambda case, now: case.moved_on(now, inbox.all_is_as_before))
         self._missed: set[ClusterName] = set()
         """Clusters that were due while their turn waited for etcd."""
         self._turning = 0
@@ -103,15 +105,24 @@ class Loop:
             await self._begin_turns(waiting)
 
     async def _begin_turns(self, waiting: asyncio.TaskGroup) -> None:
-        """Whoever must wait for etcd does so in a task of its own."""
+        """Whoever must wait for etcd does so in a task of its own. In a large fleet a tick makes hundreds decide: who
+        has news meanwhile does not stand behind them."""
         self._follow_the_election()
-        yielded_at = self._clock.now()
-        for case in self._due():
-            self._feed(case)
-            if self._term is not None and self._may_decide(case):
-                self._begin_turn(case, waiting)
-            if self._clock.now() - yielded_at > YIELDS_EVERY_US:
+        began_at = yielded_at = self._clock.now()
+        due = self._due()
+        while due:
+            case = due.pop(next(iter(due)))
+            if case.is_turning:
+                self._missed.add(case.cluster)
+            else:
+                self._feed(case)
+                if self._term is not None and self._may_decide(case):
+                    self._begin_turn(case, waiting)
+            now = self._clock.now()
+            if now - yielded_at > YIELDS_EVERY_US:
                 await asyncio.sleep(0)
+                if due and now - began_at < NEWS_FIRST_FOR_US:
+                    due = self._due(news_alone=True) | due
                 yielded_at = self._clock.now()
         self._is_busy(self._term is not None and self._turns.any_busy)
 
@@ -192,19 +203,6 @@ class Loop:
             if decision.record is not None:
                 self._announce()  # the save that follows takes its time, and then it is decided anew
         return decision
-
-    def _moved_on(self, case: Case, now: Instant) -> Instant | None:
-        """Where nothing but the primary's silence was due, and everybody spoke: when its silence would be, from there."""
-        decision = case.decision
-        if decision is None or decision.listened is None or decision.again_at_us is None:
-            return None
-        if case.is_turning or case.must_load or case.failures or decision.record or not case.is_calm:
-            return None
-        heard_at = self._inbox.all_is_as_before(case.cluster, decision.listened.member)
-        if heard_at is None:
-            return None
-        later = Instant(heard_at + decision.again_at_us - decision.listened.heard_at)
-        return later if later > now else None
 
     # ---- the record ----
 
@@ -366,16 +364,19 @@ class Loop:
 
     # ---- events ----
 
-    def _due(self) -> list[Case]:
+    def _due(self, *, news_alone: bool = False) -> dict[ClusterName, Case]:
         """Whose turn it is; what came of clusters that nobody specified is thrown away."""
-        urgent, tick = self._inbox.calls()
+        urgent, tick = (self._inbox.urgent_calls(), None) if news_alone else self._inbox.calls()
         self._metrics.inbox_depth.set(self._inbox.depth)
         for cluster in urgent:
             if cluster not in self.cases:
                 self._meet(cluster)
-        due = self._turns.due(self._clock.now(), urgent, is_tick=tick is not None)
+        if news_alone:
+            due = [self.cases[cluster] for cluster in urgent if cluster in self.cases]
+        else:
+            due = self._turns.due(self._clock.now(), urgent, is_tick=tick is not None)
         self._missed.update(case.cluster for case in due if case.is_turning)
-        return [case for case in due if not case.is_turning]
+        return {case.cluster: case for case in due if not case.is_turning}
 
     def listen(self, cluster: ClusterName) -> None:
         """Somebody wants to see what is known now: what waits for the cluster's next turn is taken in."""

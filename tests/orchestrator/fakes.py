@@ -208,9 +208,13 @@ class Shell:
 
 @asynccontextmanager
 async def shell(
-    folder: Path, *, failpoints: Failpoints | None = None, quiet: Quiet | None = None
+    folder: Path,
+    *,
+    failpoints: Failpoints | None = None,
+    quiet: Quiet | None = None,
+    make_engine: Callable[[ClusterName], Engine] | None = None,
 ) -> AsyncIterator[Shell]:
-    """One cluster is known, nobody leads."""
+    """One cluster is known, nobody leads. `make_engine`: of every cluster but this one."""
     clock, diary, metrics = HandClock(), list[str](), Metrics()
     records, world, inbox = MemoryRecords(diary), World(diary), Inbox(clock, quiet=quiet)
     proof: Callable[[], Proof | None] = lambda: Proof(TERM.create_revision, clock.now())  # noqa: E731
@@ -228,7 +232,8 @@ async def shell(
     loop = Loop(
         clock=clock, inbox=inbox, records=records, dispatch=dispatch, leases=leases,
         highest_seen=HighestSeen(folder), metrics=metrics, audit=Audit(metrics),
-        other_nodes=lambda: (), failpoints=failpoints, make_engine=lambda _cluster: engine,
+        other_nodes=lambda: (), failpoints=failpoints,
+        make_engine=lambda name: engine if make_engine is None or name == SHOP else make_engine(name),
     )  # fmt: skip
     async with asyncio.TaskGroup() as group:
         running = group.create_task(dispatch.run())

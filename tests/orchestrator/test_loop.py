@@ -11,6 +11,7 @@ import pytest
 from common.assignment import Version
 from common.codec import decode, encode
 from common.errors import LostLeadership, NotDelivered, OutcomeUnknown
+from common.ids import ClusterName
 from common.timebase import Instant
 from orchestrator.core.decision import Decision
 from orchestrator.core.effects import PublishNames, StandDown, Story
@@ -20,6 +21,8 @@ from orchestrator.core.events import (
     LeadershipLost,
     RecordLoaded,
     RecordSaved,
+    SpecLoaded,
+    Tick,
 )
 from orchestrator.core.names import WantedNames
 from orchestrator.core.record import Phase, Record
@@ -27,7 +30,18 @@ from orchestrator.ports import Conflict, StoredRecord
 from orchestrator.shell.failpoints import Failpoints
 from orchestrator.shell.loop import Loop
 from tests.orchestrator.beats import beat
-from tests.orchestrator.fakes import CALM, SHOP, TERM, A, Shell, deciding, record, shell
+from tests.orchestrator.control_node import spec_of
+from tests.orchestrator.fakes import (
+    CALM,
+    SHOP,
+    TERM,
+    A,
+    ScriptedEngine,
+    Shell,
+    deciding,
+    record,
+    shell,
+)
 
 STORY = Story(1, "sealing", "")
 WANTED = WantedNames("shop", "db.example.", 1, 1, ("127.0.9.1",), ())
@@ -288,3 +302,30 @@ async def test_a_failpoint_ends_the_process_exactly_there(tmp_path: Path, text: 
             finally:
                 assert one.diary[-1] == last
     assert caught.group_contains(Ended)
+
+
+async def test_in_a_large_fleet_who_has_news_does_not_stand_behind_all_that_a_tick_makes_decide(
+    tmp_path: Path,
+) -> None:
+    turns: list[str] = []
+    names = [ClusterName(f"calm{number}") for number in range(5)]
+
+    class Slow(ScriptedEngine):
+        """Each of its turns takes longer than beats may wait; the first one of a tick is when `calm4` has news."""
+
+        def turn(self, now: Instant) -> Decision:
+            node.clock.forward_ms(3)
+            turns.append(self.cluster)
+            if len(turns) == 1:
+                node.inbox.put(names[4], SpecLoaded(node.clock.now(), spec_of()))
+            return super().turn(now)
+
+    async with shell(tmp_path, make_engine=lambda name: Slow(name, [])) as node:
+        for name in names:
+            node.inbox.put(name, SpecLoaded(node.clock.now(), spec_of()))
+        await node.lead()
+        await node.loop.run_turn()
+        turns.clear()
+        node.inbox.tick(Tick(node.clock.now()))
+        await node.loop.run_turn()
+        assert turns == [names[0], names[4], names[1], names[2], names[3]]
