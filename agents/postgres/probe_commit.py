@@ -94,7 +94,7 @@ class ProbeCommits:
                 return ProbeOutcome(tried_at, state, error=str(why))
         pending = self._pending
         if opening and not await pending.done_within(_NOBODY_COMES_FOR_MS) and not self._nudges:
-            self._nudging = asyncio.create_task(self._nudge(NUDGE_ONCE_ONE_STREAMS))
+            self._nudging = asyncio.ensure_future(self._nudge(NUDGE_ONCE_ONE_STREAMS))
         if not await self._is_answered(pending, within_ms):
             return await self._while_pending(pending)
         self._pending = None

@@ -1,0 +1,40 @@
+"""The commit that opens the door is nudged as soon as a standby streams (docs/decisions/less-work-in-a-failover.md)."""
+
+from __future__ import annotations
+
+import pytest
+
+from agents.postgres.probe_commit import NUDGE_ONCE_ONE_STREAMS
+from common.facts import WriteState
+from common.lsn import Lsn
+from tests.adapters.postgres.kit import SOLO, Home
+
+pytestmark = pytest.mark.real
+
+RULE = 'ANY 1 ("b.1@1")'
+
+
+async def test_while_clients_wait_the_commit_that_waits_is_acknowledged_once_a_standby_streams(
+    home: Home,
+) -> None:
+    async with home.member("a") as a, home.member("b") as b:
+        await a.serve(RULE)
+        alone = await a.instance.probe_commit(RULE, 20, opening=True)
+        assert alone.state is WriteState.WAITING
+        await b.follow(a)
+        outcome = alone
+        for _ in range(100):
+            if outcome.acknowledged:
+                break
+            outcome = await a.instance.probe_commit(RULE, 20, opening=True)
+        assert (outcome.state, outcome.begun_at) == (WriteState.ACKNOWLEDGED, alone.begun_at)
+
+
+async def test_the_nudge_that_waits_for_a_standby_is_a_flushed_commit(home: Home) -> None:
+    async with home.member("a") as a, home.member("b") as b:
+        await a.serve(SOLO)
+        for _ in range(2):  # nobody streams, and then somebody does
+            flushed = Lsn.parse(a.ask("select pg_current_wal_flush_lsn()::text"))
+            a.ask(NUDGE_ONCE_ONE_STREAMS)
+            assert Lsn.parse(a.ask("select pg_current_wal_flush_lsn()::text")) > flushed
+            await b.follow(a)
