@@ -100,14 +100,17 @@ class Server:
 
     def wake_startup(self) -> None:
         """It looks around anew, also for history files. It alone reads the settings again: a reload takes each process a
-        millisecond, and this one is asked for while commits wait."""
+        millisecond, and this one is asked for while commits wait. Where it is not seen, all are told: the kernel's list
+        may leave one child out while another one ends (proc(5), `children`)."""
         postmaster = self.postmaster
         if postmaster is None or not postmaster.alive:
             return
-        for child in children(postmaster.pid, self.config.title):
-            if child.is_startup:
-                with suppress(ProcessLookupError):
-                    os.kill(child.pid, signal.SIGHUP)
+        startup = [child.pid for child in children(postmaster.pid, self.config.title) if child.is_startup]
+        for pid in startup:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGHUP)
+        if not startup:
+            self.reload()
 
     async def dead_postmaster(self, told: Postmaster | None) -> Postmaster:
         """The next one that is dead, after `told`."""

@@ -1,17 +1,20 @@
-"""The commit that opens the door is nudged as soon as a standby streams (docs/decisions/less-work-in-a-failover.md)."""
+"""Who is woken when: the commit that opens the door, and the startup process (docs/decisions/less-work-in-a-failover.md)."""
 
 from __future__ import annotations
 
 import pytest
 
+from agents.core.steps import PlaceHistories
 from agents.postgres.probe_commit import NUDGE_ONCE_ONE_STREAMS
 from common.facts import WriteState
 from common.lsn import Lsn
-from tests.adapters.postgres.kit import SOLO, Home
+from tests.adapters.postgres.kit import SOLO, Home, eventually
 
 pytestmark = pytest.mark.real
 
 RULE = 'ANY 1 ("b.1@1")'
+LOADED = "select pg_conf_load_time()"
+"""Of a new session: when the postmaster read the settings."""
 
 
 async def test_while_clients_wait_the_commit_that_waits_is_acknowledged_once_a_standby_streams(
@@ -38,3 +41,16 @@ async def test_the_nudge_that_waits_for_a_standby_is_a_flushed_commit(home: Home
             a.ask(NUDGE_ONCE_ONE_STREAMS)
             assert Lsn.parse(a.ask("select pg_current_wal_flush_lsn()::text")) > flushed
             await b.follow(a)
+
+
+async def test_placing_history_files_wakes_the_startup_process_alone_and_everybody_where_there_is_none(
+    home: Home,
+) -> None:
+    async with home.member("a") as a, home.member("b") as b:
+        await a.serve()
+        await b.follow(a)
+        loaded = {member: member.ask(LOADED) for member in (a, b)}
+        await b.perform(PlaceHistories(1, ()))
+        await a.perform(PlaceHistories(1, ()))
+        await eventually(lambda: a.ask(LOADED) > loaded[a])
+        assert b.ask(LOADED) == loaded[b]
