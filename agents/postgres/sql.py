@@ -122,7 +122,7 @@ class Pending:
         return self._task.done()
 
     async def done_before(self, other: asyncio.Task[None]) -> bool:
-        """False once the other one is done, and this one is not."""
+        """False once the other one is done, and this one is not. The other one has a deadline of its own."""
         await asyncio.wait({self._task, other}, return_when=asyncio.FIRST_COMPLETED)
         return self._task.done()
 

@@ -3,7 +3,7 @@
 A process takes a hundred seeds, and another one takes its place: nothing of a run is ever tidied up in it, which would
 cost a tenth of the time. A failing seed does not end the soak; nor does one that never ends: its process is ended, the
 seed is named as a violation, and the rest of its hundred goes on. With `--json FILE` the totals are written
-there once a minute, so that a soak that is cut off still counts (tests/simulator/evidence.py makes the page of them).
+there every ten seconds, so that a soak that is cut off still counts (tests/simulator/evidence.py makes the page of them).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agents.core.steps import PlaceHistories
-from agents.postgres.probe_commit import NUDGE_ONCE_ONE_STREAMS
+from agents.postgres.probe_commit import ALIVE_AND_LOADED, NUDGE_ONCE_ONE_STREAMS
 from common.facts import WriteState
 from common.lsn import Lsn
 from tests.adapters.postgres.kit import SOLO, Home, eventually
@@ -41,6 +41,18 @@ async def test_the_nudge_that_waits_for_a_standby_is_a_flushed_commit(home: Home
             a.ask(NUDGE_ONCE_ONE_STREAMS)
             assert Lsn.parse(a.ask("select pg_current_wal_flush_lsn()::text")) > flushed
             await b.follow(a)
+
+
+async def test_what_keeps_the_session_of_the_nudge_warm_is_taken_by_a_standby_and_without_the_language(
+    home: Home,
+) -> None:
+    async with home.member("a") as a, home.member("b") as b:
+        await a.serve()
+        a.ask("drop extension plpgsql")
+        await b.follow(a)
+        await eventually(lambda: b.has_replayed(a))
+        for member in (a, b, b):
+            member.ask(ALIVE_AND_LOADED)
 
 
 async def test_placing_history_files_wakes_the_startup_process_alone_and_everybody_where_there_is_none(
