@@ -24,7 +24,7 @@ from common.clock import BootClock
 from common.errors import BadConfig, NotDelivered, OutcomeUnknown, Refused
 from common.timebase import Instant
 from orchestrator.cli.context import Connection
-from orchestrator.cli.grpc_words import LEADER_KEY, Verdict, mistakes_of, verdict_of, why
+from orchestrator.cli.grpc_words import Verdict, leader_of, may_have_begun, mistakes_of, verdict_of, why
 from protos import operator_pb2 as pb
 from protos.operator_pb2_grpc import OperatorStub
 
@@ -146,22 +146,25 @@ class ControlNodes:
                 except grpc.aio.AioRpcError as error:
                     verdict = verdict_of(error)
                     complaints[address] = why(error)
+                    asked = asked or may_have_begun(error)
                     match verdict:
                         case Verdict.BAD_REQUEST:
                             raise BadConfig(mistakes_of(error)) from error
+                        case Verdict.REFUSED if asked and changes:
+                            # Of this asking nothing came; of the one before nobody knows.
+                            raise OutcomeUnknown(f"an answer was lost, and then: {why(error)}") from error
                         case Verdict.REFUSED:
                             raise Refused(why(error)) from error
                         case Verdict.BROKEN:
                             raise OutcomeUnknown(f"{address} failed: {why(error)}") from error
                         case Verdict.NOT_LEADING:
-                            leader = _leader_of(error)
+                            leader = leader_of(error)
                             if leader and redirects < REDIRECTS_MAX:
                                 redirects += 1
                                 waiting = [leader, *(a for a in waiting if a != leader)]
                             else:
                                 leaderless = True
                         case Verdict.LOST:
-                            asked = True
                             await self._forget(address)
                     continue
                 self._best = address
@@ -304,14 +307,6 @@ async def watch(nodes: ControlNodes, cluster: str) -> AsyncGenerator[Answer | No
             yield Notice(f"leaving {address}: {error}; trying the next control node")
         finally:
             await stream.end()
-
-
-def _leader_of(error: grpc.aio.AioRpcError) -> str:
-    for metadata in (error.trailing_metadata(), error.initial_metadata()):
-        for key, value in metadata or ():
-            if key == LEADER_KEY:
-                return value if isinstance(value, str) else bytes(value).decode()
-    return ""
 
 
 def _nobody(complaints: dict[str, str], *, unknown: bool, leaderless: bool) -> NotDelivered | OutcomeUnknown:

@@ -13,6 +13,9 @@ from orchestrator.cli.words import one_line
 LEADER_KEY = "primacy-leader"
 """Where a node that does not lead says who does (interfaces.md, "Who talks to whom")."""
 
+MAY_HAVE_BEGUN_KEY = "primacy-may-have-begun"
+"""Where a node that passed something on says that the leader was lost after it."""
+
 
 class Verdict(Enum):
     BAD_REQUEST = "bad request"
@@ -80,6 +83,24 @@ def verdict_of(error: grpc.aio.AioRpcError) -> Verdict:
     verdict = _CODES.get(error.code(), Verdict.BROKEN)
     words_of_its_own = error.code() is grpc.StatusCode.UNAVAILABLE and _connection_trouble(error) is None
     return Verdict.NOT_LEADING if words_of_its_own else verdict
+
+
+def leader_of(error: grpc.aio.AioRpcError) -> str:
+    """Who leads, as a node says that does not; empty where it does not know."""
+    return _said_beside(error, LEADER_KEY)
+
+
+def may_have_begun(error: grpc.aio.AioRpcError) -> bool:
+    """What was asked reached somebody who may have done it, and was lost before an answer came."""
+    return verdict_of(error) is Verdict.LOST or bool(_said_beside(error, MAY_HAVE_BEGUN_KEY))
+
+
+def _said_beside(error: grpc.aio.AioRpcError, wanted: str) -> str:
+    for metadata in (error.trailing_metadata(), error.initial_metadata()):
+        for key, value in metadata or ():
+            if key == wanted:
+                return value if isinstance(value, str) else bytes(value).decode()
+    return ""
 
 
 def _connection_trouble(error: grpc.aio.AioRpcError) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any
 from common.clock import BootClock
 from common.codec import decode
 from common.errors import FailoverError, NotDelivered, OutcomeUnknown
-from common.timebase import elapsed_ms
+from common.timebase import Instant, elapsed_ms
 from orchestrator.cli.control import ControlNodes, Notice, Pick
 from orchestrator.core.status import ClusterStatus
 from protos import operator_pb2 as pb
@@ -46,20 +46,28 @@ async def follow(
     OutcomeUnknown when it was begun and then lost sight of."""
     clock = BootClock()
     told: set[tuple[str, str]] = set()
-    lost_at = None
+    lost_at: Instant | None = None
+    begun = False
+    """Or maybe: somebody was asked for it, and may have had the time to begin."""
     left = ""
     while True:
         try:
             address, stream = await nodes.open(pick, begin(request_id))
         except FailoverError as error:
-            if not left:
+            first = not begun
+            begun = begun or isinstance(error, OutcomeUnknown)
+            if not begun:
                 raise
-            if elapsed_ms(since=lost_at or clock.now(), now=clock.now()) > LOST_WITHIN_MS or not isinstance(
+            lost_at = lost_at or clock.now()
+            if elapsed_ms(since=lost_at, now=clock.now()) > LOST_WITHIN_MS or not isinstance(
                 error, NotDelivered | OutcomeUnknown
             ):
                 raise OutcomeUnknown(f"the operation was lost sight of: {error}") from error
+            if first:
+                yield Notice(f"{error}\nit may have begun; looking for who leads now")
             await asyncio.sleep(PAUSE_S)
             continue
+        begun = True
         if left:
             yield Notice(f"going on with {address}" if address != left else f"{address} is back")
         try:

@@ -19,9 +19,16 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 FORWARDED_BY = "primacy-forwarded-by"
 ON_BEHALF_OF = "primacy-on-behalf-of"
+ANSWERED_BY = "primacy-answered-by"
+"""With everything that a control node says itself, so that it can be told from what gRPC says of a lost one."""
+MAY_HAVE_BEGUN = "primacy-may-have-begun"
+"""With the answer that the leader was lost: what was asked had been sent, and nobody heard what became of
+it. The one who asked must not take it for undone."""
 ANSWER_WITHIN_S = POLICIES["operator.forward"].timeout_s
 """Less than the client waits, so that it hears words and no silence."""
 STREAM_WITHIN_S = 86_400.0
+NEVER_SENT = "failed to connect to all addresses"
+"""How gRPC says that there was no connection to send anything over; everything else may have arrived."""
 
 
 class Leading(Protocol):
@@ -51,6 +58,7 @@ class Forwarding:
 
     async def caller(self, context: Context, *, changes: bool) -> Identity:
         """Who asks, also where another control node passed it on. Ends the call for anybody else."""
+        context.set_trailing_metadata(((ANSWERED_BY, self._node),))
         identity = of_call(context)
         said = dict(context.invocation_metadata() or ())
         if identity is not None and identity.kind is Kind.CONTROL and ON_BEHALF_OF in said:
@@ -112,7 +120,13 @@ class Forwarding:
 
     async def _pass_on(self, error: grpc.aio.AioRpcError, context: Context) -> None:
         code, words = error.code(), error.details() or ""
+        said = dict(error.trailing_metadata() or ())
+        may_have_begun = MAY_HAVE_BEGUN in said
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
             code = grpc.StatusCode.UNAVAILABLE
-            words = f"{self._node} could not reach the leader at {self._leading.leader_address}: {words}"
-        await context.abort(code, words)
+            lost = ANSWERED_BY not in said and not words.startswith(NEVER_SENT)
+            may_have_begun = may_have_begun or lost
+            what = "lost" if lost else "got no answer from" if ANSWERED_BY in said else "could not reach"
+            words = f"{self._node} {what} the leader at {self._leading.leader_address}: {words}"
+        beside = [(ANSWERED_BY, self._node), *([(MAY_HAVE_BEGUN, "1")] if may_have_begun else [])]
+        await context.abort(code, words, tuple(beside))

@@ -26,7 +26,7 @@ from orchestrator.core.events import Event, FailoverAsked, SwitchoverAsked
 from orchestrator.core.record import Record
 from orchestrator.core.spec import ClusterSpec
 from orchestrator.core.status import CanaryLine, ClusterStatus
-from orchestrator.ingress.forwarding import Forwarding, Leading
+from orchestrator.ingress.forwarding import MAY_HAVE_BEGUN, Forwarding, Leading
 from orchestrator.ingress.identity import Identity
 from orchestrator.ingress.spec_changes import changes_in_words
 from orchestrator.ports import Conflict, HistoryStore, Shelf, SpecStore
@@ -183,12 +183,26 @@ class OperatorService:
     async def _cluster(self, name: str, context: Context) -> ClusterName:
         cluster = ClusterName(name)
         if cluster not in self._watched:
+            await self._not_yet_read(cluster, context)
             known = ", ".join(sorted(self._watched)) or "none yet"
             await context.abort(
                 grpc.StatusCode.NOT_FOUND,
                 f"there is no cluster {name!r}; known: {known} (primacy cluster apply)",
             )
         return cluster
+
+    async def _not_yet_read(self, cluster: ClusterName, context: Context) -> None:
+        """Who leads since a moment, or heard of a specification's change from somebody else, may not have
+        read what etcd has. That is worth waiting for, and no mistake of the one who asks."""
+        try:
+            stored = await self._specs.load(cluster)
+        except (NotDelivered, OutcomeUnknown, Refused) as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"etcd does not answer: {error}")
+        if stored is not None:
+            await context.abort(
+                grpc.StatusCode.UNAVAILABLE,
+                f"{self._node} has not read the specification of {cluster} yet; ask again",
+            )
 
     # ---- changing ----
 
@@ -287,6 +301,7 @@ class OperatorService:
                 await context.abort(
                     grpc.StatusCode.UNAVAILABLE,
                     f"{self._node} leads no more; ask again with the same request id, and it goes on",
+                    ((MAY_HAVE_BEGUN, "1"),),
                 )
 
     async def _begin(

@@ -185,6 +185,56 @@ def test_an_operation_that_is_lost_sight_of_ends_with_how_to_look_again(
     assert f"primacy failover shop --force --request-id {request_id}" in " ".join(result.stdout.split())
 
 
+def test_an_operation_whose_leader_was_lost_behind_the_one_that_was_asked_is_looked_for(
+    primacy: Primacy, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen in CI: three leaders died in turn, which took longer than an election may."""
+    monkeypatch.setattr(control, "LEADER_WITHIN_MS", 300)
+
+    def passes_on(_: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        if node.times_asked("Switchover") == 1:
+            context.set_trailing_metadata((("primacy-may-have-begun", "1"),))
+            context.abort(grpc.StatusCode.UNAVAILABLE, "control1 lost the leader at control2: Socket closed")
+        if node.times_asked("Switchover") < 6:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "control1 does not lead, and knows of nobody who does")
+        yield succeeded("b is the primary", 400)
+
+    node.says("Switchover", passes_on)
+    result = primacy([node], "switchover", "shop")
+    assert result.exit_code == 0
+    assert result.stdout.count("DONE") == 1
+    assert "it may have begun; looking for who leads now" in result.stderr
+    assert len({request.request_id for _, request in node.asked}) == 1
+
+
+def test_an_operation_that_nobody_can_have_begun_is_not_looked_for(
+    primacy: Primacy, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "LEADER_WITHIN_MS", 300)
+    node.does_not_lead(None)
+    result = primacy([node], "switchover", "shop")
+    assert result.exit_code == 4
+    assert "UNKNOWN" not in result.stdout
+
+
+def test_a_refusal_after_a_lost_answer_does_not_say_that_nothing_was_changed(
+    primacy: Primacy, make_node: Callable[[], Node]
+) -> None:
+    lost, forbids = make_node(), make_node()
+
+    def breaks(_: Any, context: grpc.ServicerContext) -> Any:
+        context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+
+    def conflicts(_: Any, context: grpc.ServicerContext) -> Any:
+        context.abort(grpc.StatusCode.ABORTED, "shop was changed by somebody else in the same moment")
+
+    lost.says("Apply", breaks)
+    forbids.says("Apply", conflicts)
+    result = primacy([lost, forbids], "cluster", "apply", EXAMPLE)
+    assert result.exit_code == 1
+    assert "the outcome is not known: an answer was lost, and then: shop was changed" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("details", "said", "verdict"),
     [

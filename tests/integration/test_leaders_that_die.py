@@ -170,6 +170,7 @@ def test_a_switchover_survives_its_leaders_and_has_one_outcome(
             asking.kill()
             asking.communicate()
     said = out.decode() + err.decode()
+    assert outcomes(out.decode()), f"the command ended with {asking.returncode}: {said}"
     (outcome,) = outcomes(out.decode())
     if outcome.startswith("UNKNOWN"):
         # Nobody was left to ask for a while. The same words again tell the outcome, and do nothing twice.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -177,3 +178,11 @@ def switchover(stub: Any, request_id: str = ID) -> Any:
 
 async def kinds(call: Any) -> list[tuple[int, str]]:
     return [(step.kind, step.name) async for step in call]
+
+
+async def beside(call: Any) -> list[tuple[str, str]]:
+    """What a call that ends with UNAVAILABLE says in its trailing metadata."""
+    with contextlib.suppress(grpc.aio.AioRpcError):
+        await kinds(call)
+    assert await call.code() is grpc.StatusCode.UNAVAILABLE
+    return [(str(key), str(value)) for key, value in await call.trailing_metadata()]

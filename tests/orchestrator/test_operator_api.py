@@ -18,12 +18,12 @@ from orchestrator.core.events import FailoverAsked, SwitchoverAsked
 from orchestrator.core.record import Operation
 from orchestrator.core.spec import ClusterSpec
 from orchestrator.core.status import ClusterStatus
-from orchestrator.ports import Note, Shelf
+from orchestrator.ports import Note, Shelf, StoredSpec
 from orchestrator.shell.operations import Operations
 from protos import operator_pb2 as pb
 from tests.orchestrator.control_node import spec_of
 from tests.orchestrator.fakes import SHOP, HandClock, record
-from tests.orchestrator.operator_node import ID, WITHIN_S, kinds, node, switchover
+from tests.orchestrator.operator_node import ID, WITHIN_S, beside, kinds, node, switchover
 
 # ---- operations ---------------------------------------------------------------------------------------
 
@@ -210,6 +210,45 @@ async def test_where_nobody_leads_it_is_said_and_not_passed_round_in_circles() -
             await alice.Status(pb.StatusRequest(), timeout=WITHIN_S)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         assert str(caught.value.details()).endswith("knows of nobody who does: etcd does not answer")
+
+
+async def test_a_leader_that_is_lost_after_it_was_asked_may_have_begun() -> None:
+    authority = Authority("test")
+    async with node(authority) as other, other.person() as alice:
+        async with node(authority) as leader:
+            other.leads, other.leader_address = False, leader.address
+            call = switchover(alice)
+            await leader.until_asked()
+        # Here it is gone.
+        assert ("primacy-may-have-begun", "1") in await beside(call)
+
+
+async def test_a_leader_that_was_not_reached_or_says_that_it_leads_no_more_has_not_begun() -> None:
+    authority = Authority("test")
+    async with node(authority) as leader, node(authority) as other, other.person() as alice:
+        other.leads, leader.leads = False, False
+        for address in ("127.0.0.1:1", leader.address):
+            other.leader_address = address
+            assert "primacy-may-have-begun" not in dict(await beside(switchover(alice)))
+
+
+async def test_a_leader_that_is_one_no_more_says_that_it_had_begun() -> None:
+    authority = Authority("test")
+    async with node(authority) as one, one.person() as alice:
+        call = switchover(alice)
+        await one.until_asked()
+        one.leads = False
+        one.operations.interrupt()
+        assert ("primacy-may-have-begun", "1") in await beside(call)
+
+
+async def test_what_etcd_has_and_the_leader_has_not_read_yet_is_worth_asking_for_again() -> None:
+    async with node() as one, one.person() as alice:
+        one.specs.stored["bank"] = StoredSpec("bank", b"{}", 1)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await alice.Status(pb.StatusRequest(cluster="bank"), timeout=WITHIN_S)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "has not read the specification of bank yet" in str(caught.value.details())
 
 
 # ---- looking and applying -----------------------------------------------------------------------------
