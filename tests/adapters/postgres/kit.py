@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -54,6 +55,7 @@ CLUSTER = ClusterName("shop")
 PATIENCE_S = 20.0
 _ROOM_BYTES = 1 << 30
 SOLO = ""
+_PORTS = range(15_000, 32_000)
 
 
 def server_user() -> RunAs | None:
@@ -74,9 +76,12 @@ def postgresql_programs() -> Path | None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Below those that the kernel gives to whoever connects: one of them may be taken by the time of a start."""
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def own(path: Path) -> None:
