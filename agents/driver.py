@@ -22,7 +22,6 @@ from agents.core.asking import Recipe
 from agents.core.state import AgentState
 from agents.core.steps import (
     AwaitReplay,
-    AwaitSuccessor,
     Checkpoint,
     Clone,
     ConfirmRule,
@@ -44,7 +43,7 @@ from agents.core.steps import (
 from agents.epoch_store import EpochStore
 from agents.facts_keeper import FactsKeeper
 from agents.hands import Hands
-from common.assignment import Assignment, Follow, Promote, Seal
+from common.assignment import Assignment, Promote, Seal
 from common.clock import Clock
 from common.profile import Profile
 
@@ -59,7 +58,6 @@ FAILED_LONGEST_MS: Final = 2_000
 # by what follows (a seal stops a member that was told to promote; a clone cut short is a state of its own).
 _MAY_BE_CUT_OFF: Final = (
     AwaitReplay,
-    AwaitSuccessor,
     Checkpoint,
     Clone,
     Rewind,
@@ -91,8 +89,6 @@ class Driver:
         self._orders: asyncio.Queue[Assignment] = asyncio.Queue(ORDERS_WAITING_MAX)
         self._running: Assignment | None = None
         self._give_way = False
-        self._looks_left: int | None = None
-        """Once the order to follow is there, for a recipe that looks whether it may: one without waiting, then none."""
         self._failures = 0
         self.refused_count = 0
         self._resting = False
@@ -146,8 +142,6 @@ class Driver:
             self._pausing.set()
             if urgent:
                 self._hands.cut_off()
-        elif isinstance(assignment.order, Follow):
-            self._looks_left = 1
         self._ordered.set()
         self.wake()
 
@@ -180,7 +174,7 @@ class Driver:
     async def _run_recipe(self) -> int:
         """Answers how long to wait before it is begun anew."""
         state = self._store.current
-        self._running, self._give_way, self._looks_left = state.assignment, False, None
+        self._running, self._give_way = state.assignment, False
         recipe = recipes.begin(state, self._profile())
         try:
             await self._drive(recipe)
@@ -227,11 +221,6 @@ class Driver:
                 assert self._running is not None
                 self._keeper.rule_confirmed(self._running.version, barrier_lsn)
                 return None
-            case AwaitSuccessor() if self._looks_left is not None:
-                if not self._looks_left:
-                    raise StepFailed("the order to follow is there")
-                self._looks_left -= 1
-                return await self._hands.perform(replace(step, within_ms=0), may_be_cut_off=True)
             case Open():
                 raise AssertionError("only the prober opens")
             case Pause(pause_ms=pause_ms):

@@ -56,21 +56,11 @@ class Initialise(Order, frozen=True, tag="initialise"):
     """Create the cluster in an empty data directory, leave it stopped, report its system identifier."""
 
 
-class Successor(msgspec.Struct, frozen=True, gc=False):
-    """Who is being promoted in this epoch, and on which timeline."""
-
-    upstream: Upstream
-    timeline: int
-
-
 class Seal(Order, frozen=True, tag="seal"):
     """Promise never again to stream from, restore from, or obey an epoch below this one (R1)."""
 
     drain: bool = False
     """A switchover: a primary stops cleanly, its walsenders drained, instead of at once."""
-    successor: Successor | None = None
-    """Its rule names this member: once sealed, it follows as soon as the successor is the primary and holds the slot
-    for it, without waiting for the record to say so (R5). An agent that does not know this field stays sealed."""
 
 
 class Promote(Order, frozen=True, tag="promote"):

@@ -11,7 +11,7 @@ from typing import TypeVar
 from agents.core import steps
 from agents.core.state import AgentState
 from agents.core.steps import Outcome, Step
-from common.assignment import HistoryStep, Position, Upstream
+from common.assignment import Position
 from common.ids import IncarnationId
 from common.lsn import Lsn
 
@@ -71,12 +71,6 @@ def list_walsenders() -> Recipe[tuple[steps.Walsender, ...]]:
 
 def insert_position() -> Recipe[Lsn]:
     return (yield from _ask(steps.InsertPosition(), Lsn))
-
-
-def await_successor(
-    upstream: Upstream, timeline: int, slot: str, within_ms: int
-) -> Recipe[tuple[HistoryStep, ...]]:
-    return (yield from _ask(steps.AwaitSuccessor(upstream, timeline, slot, within_ms), tuple))
 
 
 def initdb() -> Recipe[str]:

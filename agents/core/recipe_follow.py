@@ -32,7 +32,7 @@ from agents.core.steps import (
     WriteMarker,
     WriteSettings,
 )
-from common.assignment import Assignment, Follow, HistoryStep, Position, Upstream
+from common.assignment import Assignment, Follow, Position
 from common.facts import PostgresState
 from common.ids import application_name, slot_name
 from common.rule import FENCE
@@ -49,7 +49,13 @@ this one, is a new order, which does not wait for this."""
 
 
 def follow(state: AgentState, assignment: Assignment, order: Follow) -> Recipe[None]:
-    stream = stream_of(assignment, order.upstream)
+    epoch = assignment.version.epoch
+    stream = Stream(
+        order.upstream,
+        application_name(assignment.member, assignment.number, epoch),
+        slot_name(assignment.member, assignment.number, epoch),
+        epoch,
+    )
     if state.rebuilding:
         yield from _rebuild(state, assignment, order, state.rebuilding)
         return
@@ -82,7 +88,7 @@ def follow(state: AgentState, assignment: Assignment, order: Follow) -> Recipe[N
         if sight.settings_address != f"{order.upstream.host}:{order.upstream.port}":
             # It is the same primary in the same epoch: the next receiver looks for it there, this one may go on.
             yield WriteSettings(FENCE, stream, closed=False)
-        yield from stay_attached(stream, sight)
+        yield from _stay_attached(stream, sight)
         return
     position, damaged = yield from _end_position(state, sight)
     if damaged:
@@ -97,18 +103,7 @@ def follow(state: AgentState, assignment: Assignment, order: Follow) -> Recipe[N
         common_ground = any(step.timeline <= position.timeline for step in order.history)
         yield from _rebuild(state, assignment, order, "rewind" if common_ground else "clone", position)
         return
-    yield from attach(order, stream, sight, position)
-
-
-def stream_of(assignment: Assignment, upstream: Upstream) -> Stream:
-    """Names and slots carry member, incarnation number and epoch (R5)."""
-    epoch = assignment.version.epoch
-    return Stream(
-        upstream,
-        application_name(assignment.member, assignment.number, epoch),
-        slot_name(assignment.member, assignment.number, epoch),
-        epoch,
-    )
+    yield from _attach(order, stream, sight, position)
 
 
 def _end_position(state: AgentState, sight: Sight) -> Recipe[tuple[Position, bool]]:
@@ -136,20 +131,11 @@ def _end_position(state: AgentState, sight: Sight) -> Recipe[tuple[Position, boo
     return Position(end.timeline, end.end_lsn), damaged
 
 
-def attach(order: Follow, stream: Stream, sight: Sight, position: Position) -> Recipe[None]:
+def _attach(order: Follow, stream: Stream, sight: Sight, position: Position) -> Recipe[None]:
     if not order.voter and sight.postgres is not PostgresState.STANDBY:
         yield Pause(_VOTERS_FIRST_MS)
-    yield from bring_history(order.timeline, order.history, position)
-    yield from stream_on(stream)
-
-
-def bring_history(timeline: int, history: tuple[HistoryStep, ...], position: Position) -> Recipe[None]:
-    """R9: before there is an upstream. The startup process takes the new timeline as its target then."""
-    yield from _forget_siblings(timeline, history, position)
-    yield PlaceHistories(timeline, history)
-
-
-def stream_on(stream: Stream) -> Recipe[None]:
+    yield from _forget_siblings(order, position)
+    yield PlaceHistories(order.timeline, order.history)
     yield WriteSettings(FENCE, stream, closed=False)
     now = yield from asking.look()
     if now.postgres is not PostgresState.STANDBY:
@@ -160,10 +146,10 @@ def stream_on(stream: Stream) -> Recipe[None]:
     yield Tell()
 
 
-def _forget_siblings(timeline: int, history: tuple[HistoryStep, ...], position: Position) -> Recipe[None]:
+def _forget_siblings(order: Follow, position: Position) -> Recipe[None]:
     """It had attached to a primary of which it got no record, and which was left for another one of the same parent.
     The startup process has that timeline as its target, asks for it for ever, and takes no sibling instead (E30)."""
-    ours = {timeline, *(step.timeline for step in history)}
+    ours = {order.timeline, *(step.timeline for step in order.history)}
     above = yield from asking.list_histories(position.timeline)
     foreign = [file.timeline for file in above if not file.placeholder and file.timeline not in ours]
     if foreign:
@@ -171,7 +157,7 @@ def _forget_siblings(timeline: int, history: tuple[HistoryStep, ...], position: 
         yield RemoveHistories(tuple(sorted(foreign, reverse=True)))
 
 
-def stay_attached(stream: Stream, sight: Sight) -> Recipe[None]:
+def _stay_attached(stream: Stream, sight: Sight) -> Recipe[None]:
     if sight.postgres in (PostgresState.STOPPED, PostgresState.DYING):
         if sight.postgres is PostgresState.DYING:
             yield from asking.stop()

@@ -13,21 +13,9 @@ from agents.core.recipe_follow import follow
 from agents.core.recipe_promote import promote
 from agents.core.recipe_seal import seal
 from agents.core.recipe_serve import serve
-from agents.core.recipe_succeed import seal_and_succeed
 from agents.core.state import AgentState
 from agents.core.steps import Tell, WriteMarker
-from common.assignment import (
-    AnyOrder,
-    Assignment,
-    Follow,
-    Initialise,
-    Promote,
-    Seal,
-    Serve,
-    Successor,
-    Upstream,
-    Wait,
-)
+from common.assignment import Assignment, Follow, Initialise, Promote, Seal, Serve, Wait
 from common.facts import PostgresState
 from common.profile import Profile
 
@@ -43,11 +31,8 @@ def begin(state: AgentState, profile: Profile) -> Recipe[None]:
             yield from _wait(state)
         case Initialise():
             yield from _initialise(state)
-        case Seal(successor=None) as order:
+        case Seal() as order:
             yield from seal(state, order, profile)
-        case Seal(successor=successor) as order:
-            assert successor is not None
-            yield from seal_and_succeed(state, assignment, order, successor, profile)
         case Promote() as order:
             yield from promote(state, order, profile)
         case Serve() as order:
@@ -66,28 +51,16 @@ def supersedes(running: Assignment | None, new: Assignment) -> bool:
     """
     if running is None:
         return True
-    if (
-        isinstance(running.order, Seal)
-        and isinstance(new.order, Seal)
-        and running.order.drain == new.order.drain
-    ):
+    if isinstance(running.order, Seal) and running.order == new.order:
         # Once for each epoch: the report is of the epoch, and stored under whatever version is obeyed by then.
         return running.version.epoch != new.version.epoch
-    if isinstance(new.order, Follow):
-        same_place = _place(running.order) == (new.order.upstream, new.order.timeline)
+    if isinstance(running.order, Follow) and isinstance(new.order, Follow):
+        same_place = (running.order.upstream, running.order.timeline) == (
+            new.order.upstream,
+            new.order.timeline,
+        )
         return not (same_place and running.version.epoch == new.version.epoch)
     return not (isinstance(running.order, Initialise) and isinstance(new.order, Initialise))
-
-
-def _place(order: AnyOrder) -> tuple[Upstream, int] | None:
-    """Whom a member is on its way to, and on which timeline."""
-    match order:
-        case Follow(upstream=upstream, timeline=timeline):
-            return upstream, timeline
-        case Seal(successor=Successor(upstream=upstream, timeline=timeline)):
-            return upstream, timeline
-        case _:
-            return None
 
 
 def _wait(state: AgentState) -> Recipe[None]:

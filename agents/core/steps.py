@@ -223,19 +223,6 @@ class PlaceHistories(Step, frozen=True):
     history: tuple[HistoryStep, ...]
 
 
-class AwaitSuccessor(Step, frozen=True):
-    """→ tuple[HistoryStep, ...]. The history of `timeline`, from an upstream that is a primary on it by now, and has
-    this slot where one is asked for; empty when that is not so within the time. StepFailed: it can't be asked.
-
-    A candidate makes the slots of its epoch only after it was promoted and its rule is in force (R5)."""
-
-    upstream: Upstream
-    timeline: int
-    slot: str
-    """Empty: its promotion alone is waited for."""
-    within_ms: int
-
-
 class AwaitReplay(Step, frozen=True):
     """→ bool. Whether replay reached this LSN within the time; the startup process is woken meanwhile.
 

@@ -41,10 +41,6 @@ def read_history(wal_directory: Path, timeline: int) -> History | None:
     text = read_text(history_path(wal_directory, timeline))
     if text is None:
         return None
-    return parse_history(text)
-
-
-def parse_history(text: str) -> History:
     steps = tuple(HistoryStep(int(tli), Lsn.parse(lsn)) for tli, lsn in _LINE.findall(text))
     return History(steps, PLACEHOLDER in text)
 

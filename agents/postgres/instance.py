@@ -33,7 +33,6 @@ from agents.postgres.settings import overruled
 from agents.postgres.slots import make_slots
 from agents.postgres.starting import start_primary, start_standby
 from agents.postgres.stopping import stop
-from agents.postgres.successor import SuccessorLooks
 from agents.postgres.versions import read_version, version_mistakes
 from common.clock import Clock
 from common.errors import BadConfig
@@ -67,7 +66,6 @@ class Instance:
         self._incarnation = incarnation
         self._opened: tuple[Server, Measurement, ProbeCommits, int] | None = None
         self._told: Postmaster | None = None
-        self._successor = SuccessorLooks(config)
 
     async def __aenter__(self) -> Self:
         """Raise BadConfig: the version is refused, another agent holds the directory, a file is missing."""
@@ -94,7 +92,6 @@ class Instance:
         if self._opened is None:
             return
         (server, measurement, probes, lock), self._opened = self._opened, None
-        await self._successor.close()
         await probes.close()
         await server.close_sessions()
         server.let_go()
@@ -156,9 +153,6 @@ class Instance:
     async def perform(self, step: Step) -> Outcome:  # noqa: C901 - one arm for each step
         """Raise StepFailed, in words for people."""
         server = self._server
-        if not isinstance(step, steps.AwaitSuccessor | steps.ListHistories | steps.PlaceHistories):
-            # Those come between its looks.
-            await self._successor.close()
         match step:
             case steps.Look():
                 return await look(server)
@@ -189,8 +183,6 @@ class Instance:
                 )
             case steps.RemoveHistories() | steps.PlantPlaceholders() | steps.PlaceHistories():
                 await self._change_histories(step)
-            case steps.AwaitSuccessor():
-                return await self._successor.look(step)
             case steps.AwaitReplay():
                 return await await_replay(server, step.replayed_lsn, step.within_ms)
             case steps.PromotePostgres():

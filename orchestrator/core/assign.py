@@ -16,7 +16,6 @@ from common.assignment import (
     Rebuild,
     Seal,
     Serve,
-    Successor,
     Upstream,
     Version,
     Wait,
@@ -52,22 +51,11 @@ def _order(record: Record, member: MemberRecord) -> AnyOrder | None:
                 return Seal(drain=True) if member.name == record.primary else None
             return Seal()
         case Phase.PROMOTING:
-            return _promote(record) if member.name == record.candidate else _seal(record, member)
+            return _promote(record) if member.name == record.candidate else Seal()
         case Phase.STABLE:
             return _serve(record) if member.name == record.primary else _follow(record, member)
         case unknown:
             assert_never(unknown)
-
-
-def _seal(record: Record, member: MemberRecord) -> Seal:
-    """The voters of R_new attach as soon as the candidate is promoted: its first commit waits for them. The others
-    wait for STABLE, and so take nothing from it."""
-    assert record.candidate is not None
-    if member.voter not in record.rule.voters:
-        return Seal()
-    candidate = record.the(record.candidate)
-    upstream = Upstream(candidate.name, candidate.address, candidate.port)
-    return Seal(successor=Successor(upstream, record.timeline_max))
 
 
 def _slots(record: Record, primary: MemberRecord) -> tuple[str, ...]:

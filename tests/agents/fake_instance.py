@@ -4,21 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 
-from agents.core.steps import (
-    AwaitSuccessor,
-    EndOfWal,
-    ListHistories,
-    Look,
-    MeasureEnd,
-    Outcome,
-    Sight,
-    Step,
-    StepFailed,
-    StopOutcome,
-    StopPostgres,
-)
+from agents.core.steps import Look, Outcome, Sight, Step, StepFailed, StopOutcome, StopPostgres
 from agents.postgres.facts import PartialFacts
 from agents.postgres.instance import Death
 from agents.postgres.probe_commit import ProbeOutcome
@@ -66,15 +53,6 @@ class FakeInstance:
             return self.sight
         if self.fails:
             raise StepFailed(self.fails)
-        if isinstance(step, AwaitSuccessor):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(step.within_ms / 1000):
-                    await asyncio.Event().wait()
-            return ()
-        if isinstance(step, ListHistories):
-            return ()
-        if isinstance(step, MeasureEnd):
-            return EndOfWal(self.sight.timeline, Lsn(900), Lsn(900), None)
         if isinstance(step, StopPostgres):
             return StopOutcome(clean=False)
         return None

@@ -12,17 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from agents.core.state import AgentState
-from agents.core.steps import (
-    AwaitSuccessor,
-    Clone,
-    Look,
-    MeasureEnd,
-    Sight,
-    Step,
-    StepFailed,
-    StopPostgres,
-    WriteSettings,
-)
+from agents.core.steps import Clone, Look, Sight, Step, StepFailed, StopPostgres
 from agents.driver import Driver
 from agents.epoch_store import EpochStore
 from agents.facts_keeper import FactsKeeper
@@ -30,24 +20,12 @@ from agents.fencing import Fencing
 from agents.hands import Hands
 from agents.postgres.facts import PartialFacts
 from agents.prober import Prober
-from common.assignment import (
-    AnyOrder,
-    Assignment,
-    Follow,
-    HistoryStep,
-    Rebuild,
-    Seal,
-    Serve,
-    Successor,
-    Upstream,
-    Version,
-    Wait,
-)
-from common.facts import PostgresState, SealReport
+from common.assignment import AnyOrder, Assignment, Follow, Rebuild, Seal, Serve, Upstream, Version, Wait
+from common.facts import PostgresState
 from common.ids import ClusterName, IncarnationId, MemberName
 from common.lsn import Lsn
 from common.profile import FAST
-from common.rule import FENCE, SOLO
+from common.rule import SOLO
 from tests.agents.fake_instance import FakeClock, FakeInstance, acknowledged
 
 ME = IncarnationId("a" * 16)
@@ -148,41 +126,6 @@ async def test_a_clone_under_way_is_cut_off_by_a_seal(shell: Shell) -> None:
     async with asyncio.timeout(10):
         while "can't seal" not in shell.keeper.facts().error:
             await asyncio.sleep(0.002)
-
-
-SUCCESSOR = Successor(Upstream(MemberName("b"), "10.0.0.2", 5432), 4)
-
-
-async def looking_at_its_successor(shell: Shell) -> None:
-    """Sealed in epoch 2, on timeline 3; its candidate is not promoted."""
-    seal = SealReport(2, ME, 3, Lsn(900), Lsn(900))
-    shell.instance.sight = Sight(PostgresState.STANDBY, "7", timeline=3, settings_rule=FENCE)
-    await shell.driver.remember(
-        {"seal": seal, "sealed_epoch": 2, "system_identifier": "7", "obeyed": Version(2, 1)}
-    )
-    await shell.driver.consider(assignment(2, 20, Seal(successor=SUCCESSOR)))
-    await shell.until(AwaitSuccessor)
-
-
-async def test_once_the_order_to_follow_is_there_it_looks_once_more_without_waiting(shell: Shell) -> None:
-    await looking_at_its_successor(shell)
-    shell.instance.performed.clear()
-    follow = Follow(SUCCESSOR.upstream, SUCCESSOR.timeline, (HistoryStep(3, Lsn(900)),))
-    await shell.driver.consider(assignment(2, 21, follow))
-    await shell.until(WriteSettings)
-    looks = [step for step in shell.instance.performed if isinstance(step, AwaitSuccessor)]
-    assert [step.within_ms for step in looks] == [0]
-    (settings,) = [step for step in shell.instance.performed if isinstance(step, WriteSettings)]
-    assert settings.stream is not None
-    assert settings.stream.upstream == SUCCESSOR.upstream
-
-
-async def test_a_look_at_a_successor_is_cut_off_when_that_is_given_up(shell: Shell) -> None:
-    await looking_at_its_successor(shell)
-    shell.instance.performed.clear()
-    await shell.driver.consider(assignment(3, 30, Seal()))
-    await shell.until(MeasureEnd)
-    assert not any(isinstance(step, AwaitSuccessor) for step in shell.instance.performed)
 
 
 async def test_a_failed_step_is_reported_and_tried_again(shell: Shell) -> None:

@@ -32,7 +32,6 @@ _TAKES_US: Mapping[type[st.Step], tuple[int, int]] = {
 }
 MAY_BE_CUT_OFF = (
     st.AwaitReplay,
-    st.AwaitSuccessor,
     st.Checkpoint,
     st.Clone,
     st.Rewind,
@@ -69,10 +68,6 @@ def perform(agent: Agent, step: st.Step) -> tuple[int, Act]:
             return _start(agent, as_primary=True)
         case st.Rewind() | st.Clone():
             return begin_copy(agent, step)
-        case st.AwaitSuccessor():
-            return agent.world.between(1_000, 2_000 + own_us(step.within_ms * 1_000)), lambda: _successor(
-                agent, step
-            )
         case st.AwaitReplay(replayed_lsn, within_ms):
             return _replay(agent, replayed_lsn, own_us(within_ms * 1_000))
     low, high = _TAKES_US.get(type(step), (100, 2_000))
@@ -110,19 +105,6 @@ def _replay(agent: Agent, replayed_lsn: int, within_us: int) -> tuple[int, Act]:
     if pg.held_by in ("slow", "conflict", "paused"):
         takes_us = max(takes_us, min(pg.held_until - agent.world.now_us + _POLL_US, within_us))
     return takes_us, lambda: pg.running and pg.replayed_end >= replayed_lsn
-
-
-def _successor(agent: Agent, step: st.AwaitSuccessor) -> object:
-    """What its session sees there at its last look; a frozen or silent host answers nothing."""
-    upstream = agent.postgres.find(step.upstream.member)
-    if upstream is None or not upstream.running or upstream.host.postgres_process.frozen:
-        raise st.StepFailed(f"{step.upstream.member} does not answer")
-    if upstream.state is not PostgresState.PRIMARY or (step.slot and step.slot not in upstream.slots):
-        return ()
-    history = upstream.histories.get(step.timeline)
-    if history is None:
-        raise st.StepFailed(f"{step.upstream.member} has no history of {step.timeline}")
-    return () if history.placeholder else history.steps
 
 
 def _start(agent: Agent, *, as_primary: bool) -> tuple[int, Act]:

@@ -127,8 +127,6 @@ class Agent:
         self.close_at_boundary = False
         self.ordered = False
         """An order came while the recipe of another one went on to its end: then nothing is waited for."""
-        self.looked = False
-        """And once more, without waiting, at who is to be followed (agents/driver.py)."""
         self.generation = 0
         """Counts each shutting of the door (agents/hands.py)."""
         self.booted_at = self.now
@@ -285,7 +283,7 @@ class Agent:
             return
         self.recipe = begin(self.state, self.profile)
         self.running_for = self.state.assignment
-        self.close_at_boundary = self.ordered = self.looked = False
+        self.close_at_boundary = self.ordered = False
         self._advance(self.recipe, None, first=True)
 
     def _again(self, delay_us: int) -> None:
@@ -322,11 +320,6 @@ class Agent:
             self._again(100 if self.ordered else 200_000)
             return
         self.step = step
-        if self.ordered and isinstance(step, st.AwaitSuccessor):
-            if self.looked:
-                self._advance(recipe, None, failure=st.StepFailed("the order to follow is there"))
-                return
-            self.looked, step = True, replace(step, within_ms=0)
         delay_us, act = perform(self, step)
         boot = self.boot
 

@@ -5,15 +5,7 @@ Each docstring says what must be found, by the labels of docs/protocol.md and te
 
 from __future__ import annotations
 
-from agents.core.steps import (
-    AwaitSuccessor,
-    EndReceivers,
-    MakeSlots,
-    PlaceHistories,
-    PlantPlaceholders,
-    RemoveHistories,
-    StartStandby,
-)
+from agents.core.steps import EndReceivers, PlaceHistories, PlantPlaceholders, RemoveHistories, StartStandby
 from common.assignment import HistoryStep
 from common.facts import PostgresState
 from tests.contract.postgres.experiment import Difference, Experiments, Fact
@@ -292,57 +284,6 @@ async def a_standby_never_leaves_its_target_for_a_sibling(a: Server, b: Server, 
     await c.place_histories_of(b)
     await c.follow(b, epoch=2)
     return {"promoted to": promoted, "follows": follows, "once its file is gone": await c.shows(2)}
-
-
-@TIMELINES.add(
-    "R5",
-    "R9",
-    members="abc",
-    facts={
-        "seen before its promotion": False,
-        "its history": (1,),
-        "without the slot": False,
-        "by the slot of another epoch": False,
-        "with it": (1,),
-        "it fits": True,
-        "streams": True,
-    },
-)
-async def a_successor_is_seen_once_it_is_promoted_and_has_the_slot(
-    a: Server, b: Server, c: Server
-) -> dict[str, Fact]:
-    """R5: a voter that waits at the candidate sees nothing before its rule is in force, after which the slots of the
-    epoch are made; and R9: it has the history then that its own end is compared with."""
-    await _one_is_sealed(a, b, c)
-    end = await c.measure()
-    stream = c.stream_from(b, 2)
-
-    async def looks(slot: str = stream.slot) -> tuple[HistoryStep, ...]:
-        found = await c.perform(AwaitSuccessor(b.upstream, 2, slot, within_ms=100))
-        assert isinstance(found, tuple)
-        return found
-
-    before = await looks("")
-    await b.promote()
-    alone = await looks("")
-    await b.put_in_force(SOLO)
-    without = await looks()
-    await b.perform(MakeSlots((c.stream_from(b, 1).slot,), 1))
-    other = await looks()
-    await b.perform(MakeSlots((stream.slot,), 2))
-    history = await looks()
-    await c.perform(PlaceHistories(2, history))
-    await c.follow(b, epoch=2)
-    await b.has_inserted(2)
-    return {
-        "seen before its promotion": bool(before),
-        "its history": tuple(step.timeline for step in alone),
-        "without the slot": bool(without),
-        "by the slot of another epoch": bool(other),
-        "with it": tuple(step.timeline for step in history),
-        "it fits": end.end_lsn <= history[-1].switch_lsn,
-        "streams": await c.shows(2),
-    }
 
 
 @TIMELINES.add("E18", members="ab", facts={"promoted all the same": True})

@@ -170,12 +170,6 @@ class AnyNewerTimelineIsATarget(HeldPostgres):
             self.target = newest
 
 
-class ThePromotionMakesTheSlots(HeldPostgres):
-    def _end_recovery(self, new: int, steps: tuple[object, ...]) -> None:
-        Postgres._end_recovery(self, new, steps)  # type: ignore[arg-type]
-        self.slots = {"c_1_e2"}
-
-
 class StandbySignalStaysUntilItTakesWrites(HeldPostgres):
     def _choose_timeline(self) -> None:
         Postgres._choose_timeline(self)
@@ -243,7 +237,6 @@ WRONG: dict[str, tuple[type[HeldPostgres], ...]] = {
         ThePromotionIsInTheControlFileAtOnce,
     ),
     "two_branches_with_one_id_are_one_to_postgresql": (BranchesAreComparedByContent,),
-    "a_successor_is_seen_once_it_is_promoted_and_has_the_slot": (ThePromotionMakesTheSlots,),
     "a_promotion_that_was_signalled_survives_a_seal_by_settings": (SettingsEndAPromotion,),
 }
 
