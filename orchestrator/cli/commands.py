@@ -216,6 +216,7 @@ async def operate(screen: Screen, connection: Connection, wanted: OperationWante
     request_id = wanted.request_id or secrets.token_hex(8)
     again = f"{wanted.command} --request-id {request_id}"
     last: pb.OperationStep | None = None
+    begun = False
     async with ControlNodes(connection, screen.note) as nodes:
         try:
             with screen.waiting("asking the control nodes") as waiting:
@@ -228,6 +229,7 @@ async def operate(screen: Screen, connection: Connection, wanted: OperationWante
                 )
                 async with aclosing(steps):
                     async for step in steps:
+                        begun = True
                         match step:
                             case Notice():
                                 screen.note(step.text)
@@ -244,7 +246,7 @@ async def operate(screen: Screen, connection: Connection, wanted: OperationWante
                 screen.say(show_operation.unknown(str(error), again))
             return ExitCode.FAILED
         except asyncio.CancelledError:
-            if last is not None:
+            if begun:
                 screen.note(f"It goes on without you. Look again with: {again}")
             raise
     assert last is not None, "follow ends with an outcome, or raises"

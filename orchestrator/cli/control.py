@@ -56,6 +56,10 @@ class Answer:
     """An earlier answer was lost: what was asked may have been done then."""
 
 
+class Broke(OutcomeUnknown):
+    """It answered with a failure of its own, which asking again would not mend."""
+
+
 Tell = Callable[[str], None]
 Pick = Callable[[OperatorStub], Any]
 """Which method of the stub is meant."""
@@ -95,8 +99,9 @@ class ControlNodes:
 
         return await self._rounds(once, changes=changes)
 
-    async def open(self, pick: Pick, request: Any) -> tuple[str, Stream]:
-        """A stream at a node that answers. Errors of the stream itself appear when it is read."""
+    async def open(self, pick: Pick, request: Any, *, changes: bool) -> tuple[str, Stream]:
+        """A stream at a node that answers. Errors of the stream itself appear when it is read.
+        `changes`: then a lost answer is an unknown outcome."""
 
         async def begin(stub: OperatorStub) -> Stream:
             stream = Stream(pick(stub)(request, timeout=STREAM_WITHIN_S))
@@ -104,7 +109,7 @@ class ControlNodes:
             await stream.begun(ANSWER_WITHIN_S)
             return stream
 
-        answer = await self._rounds(begin, changes=True)
+        answer = await self._rounds(begin, changes=changes)
         return answer.address, answer.reply
 
     def doubt(self, address: str) -> None:
@@ -148,15 +153,15 @@ class ControlNodes:
                     complaints[address] = why(error)
                     asked = asked or may_have_begun(error)
                     match verdict:
-                        case Verdict.BAD_REQUEST:
-                            raise BadConfig(mistakes_of(error)) from error
-                        case Verdict.REFUSED if asked and changes:
+                        case Verdict.BAD_REQUEST | Verdict.REFUSED if asked and changes:
                             # Of this asking nothing came; of the one before nobody knows.
                             raise OutcomeUnknown(f"an answer was lost, and then: {why(error)}") from error
+                        case Verdict.BAD_REQUEST:
+                            raise BadConfig(mistakes_of(error)) from error
                         case Verdict.REFUSED:
                             raise Refused(why(error)) from error
                         case Verdict.BROKEN:
-                            raise OutcomeUnknown(f"{address} failed: {why(error)}") from error
+                            raise Broke(f"{address} failed: {why(error)}") from error
                         case Verdict.NOT_LEADING:
                             leader = leader_of(error)
                             if leader and redirects < REDIRECTS_MAX:
@@ -286,7 +291,8 @@ async def watch(nodes: ControlNodes, cluster: str) -> AsyncGenerator[Answer | No
     left: str | None = None
     while True:
         try:
-            address, stream = await nodes.open(lambda stub: stub.Watch, pb.StatusRequest(cluster=cluster))
+            request = pb.StatusRequest(cluster=cluster)
+            address, stream = await nodes.open(lambda stub: stub.Watch, request, changes=False)
         except (NotDelivered, OutcomeUnknown) as error:
             if left is None:
                 raise

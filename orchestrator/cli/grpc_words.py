@@ -38,6 +38,7 @@ _CODES = {
     grpc.StatusCode.ALREADY_EXISTS: Verdict.REFUSED,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Verdict.REFUSED,
     grpc.StatusCode.ABORTED: Verdict.REFUSED,
+    grpc.StatusCode.UNIMPLEMENTED: Verdict.REFUSED,
     grpc.StatusCode.FAILED_PRECONDITION: Verdict.NOT_LEADING,
     grpc.StatusCode.UNAVAILABLE: Verdict.LOST,
     grpc.StatusCode.DEADLINE_EXCEEDED: Verdict.LOST,

@@ -15,7 +15,7 @@ from common.clock import BootClock
 from common.codec import decode
 from common.errors import FailoverError, NotDelivered, OutcomeUnknown
 from common.timebase import Instant, elapsed_ms
-from orchestrator.cli.control import ControlNodes, Notice, Pick
+from orchestrator.cli.control import Broke, ControlNodes, Notice, Pick
 from orchestrator.core.status import ClusterStatus
 from protos import operator_pb2 as pb
 
@@ -42,8 +42,8 @@ class Alive:
 async def follow(
     nodes: ControlNodes, pick: Pick, begin: Begin, *, cluster: str, request_id: str
 ) -> AsyncGenerator[Step | Notice | Alive]:
-    """Each step once; the last one is the outcome. Raise NotDelivered when it surely was not begun,
-    OutcomeUnknown when it was begun and then lost sight of."""
+    """Each step once; the last one is the outcome. A Notice says that it may have begun, at least.
+    Raise NotDelivered when it surely was not begun, OutcomeUnknown when it was begun and then lost sight of."""
     clock = BootClock()
     told: set[tuple[str, str]] = set()
     lost_at: Instant | None = None
@@ -52,10 +52,10 @@ async def follow(
     left = ""
     while True:
         try:
-            address, stream = await nodes.open(pick, begin(request_id))
+            address, stream = await nodes.open(pick, begin(request_id), changes=True)
         except FailoverError as error:
             first = not begun
-            begun = begun or isinstance(error, OutcomeUnknown)
+            begun = begun or (isinstance(error, OutcomeUnknown) and not isinstance(error, Broke))
             if not begun:
                 raise
             lost_at = lost_at or clock.now()

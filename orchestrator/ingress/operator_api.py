@@ -26,7 +26,7 @@ from orchestrator.core.events import Event, FailoverAsked, SwitchoverAsked
 from orchestrator.core.record import Record
 from orchestrator.core.spec import ClusterSpec
 from orchestrator.core.status import CanaryLine, ClusterStatus
-from orchestrator.ingress.forwarding import MAY_HAVE_BEGUN, Forwarding, Leading
+from orchestrator.ingress.forwarding import ANSWERED_BY, MAY_HAVE_BEGUN, Forwarding, Leading
 from orchestrator.ingress.identity import Identity
 from orchestrator.ingress.spec_changes import changes_in_words
 from orchestrator.ports import Conflict, HistoryStore, Shelf, SpecStore
@@ -201,7 +201,7 @@ class OperatorService:
         if stored is not None:
             await context.abort(
                 grpc.StatusCode.UNAVAILABLE,
-                f"{self._node} has not read the specification of {cluster} yet; ask again",
+                f"{self._node} has not read the specification of {cluster} yet, or could not; ask again, or see its log",
             )
 
     # ---- changing ----
@@ -301,7 +301,7 @@ class OperatorService:
                 await context.abort(
                     grpc.StatusCode.UNAVAILABLE,
                     f"{self._node} leads no more; ask again with the same request id, and it goes on",
-                    ((MAY_HAVE_BEGUN, "1"),),
+                    ((ANSWERED_BY, self._node), (MAY_HAVE_BEGUN, "1")),
                 )
 
     async def _begin(

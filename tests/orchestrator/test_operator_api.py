@@ -248,7 +248,7 @@ async def test_what_etcd_has_and_the_leader_has_not_read_yet_is_worth_asking_for
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await alice.Status(pb.StatusRequest(cluster="bank"), timeout=WITHIN_S)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-        assert "has not read the specification of bank yet" in str(caught.value.details())
+        assert "has not read the specification of bank" in str(caught.value.details())
 
 
 # ---- looking and applying -----------------------------------------------------------------------------

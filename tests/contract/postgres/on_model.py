@@ -178,6 +178,10 @@ class ModelServer(Server):
         for _ in range(40):
             self.postgres.local_commit()
 
+    async def write_some(self) -> None:
+        for _ in range(4):
+            self.postgres.local_commit()
+
     async def rows(self) -> frozenset[int]:
         postgres = self.postgres
         if not postgres.running:

@@ -150,8 +150,14 @@ class RealServer(Server):
         return self._commits[-1]
 
     async def write_much(self) -> None:
+        self._emit(400_000)
+
+    async def write_some(self) -> None:
+        self._emit(40_000)
+
+    def _emit(self, length: int) -> None:
         self.member.ask(
-            "set synchronous_commit = local; select pg_logical_emit_message(true, 'test', repeat('x', 400000))"
+            f"set synchronous_commit = local; select pg_logical_emit_message(true, 'test', repeat('x', {length}))"
         )
 
     async def rows(self) -> frozenset[int]:

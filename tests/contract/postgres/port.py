@@ -237,6 +237,10 @@ class Server(ABC):
     async def write_much(self) -> None:
         """So much WAL that no page image of a later commit outweighs it; no script looks for it."""
 
+    @abstractmethod
+    async def write_some(self) -> None:
+        """Less than a walsender sends at once, and more than the page images of a few commits elsewhere."""
+
     async def has_inserted(self, row: int) -> None:
         commit = await self.insert(row)
         answer = await commit.outcome()

@@ -232,14 +232,15 @@ async def a_rewind_right_after_a_promotion_finds_nothing_to_do_before_a_checkpoi
 )
 async def two_branches_with_one_id_are_one_to_postgresql(a: Server, b: Server, c: Server) -> dict[str, Fact]:
     """E10b, D10: two standbys promoted to one id. pg_rewind compares ids and finds nothing to do; the walsender of one
-    takes the other for its follower, and its reply acknowledges. (Later the real one often meets a record that does
-    not follow on its own; the model lets it stream on.) So ids are allocated and never used twice (R11)."""
+    takes the other for its follower, and its reply acknowledges. (Right after it the real one meets a record that does
+    not follow on its own, and ends its receiver; so all that is to be acknowledged must come in one piece. The model lets
+    it stream on.) So ids are allocated and never used twice (R11)."""
     await _one_is_sealed(a, b, c)
     ids = (await b.promote(), await c.promote())
     for one in (b, c):
         await one.put_in_force(SOLO)
     await b.has_inserted(10)
-    await c.write_much()
+    await c.write_some()
     await b.stop(clean=True)
     found = await b.checkpoint_and_rewind(c)
     await c.makes_commits_wait(NOBODY)
