@@ -28,6 +28,7 @@ from agents.guard_link import GuardLink, become_guard, guard_command
 from agents.hands import Hands
 from agents.link.beat import Beats
 from agents.link.relay import Relay
+from agents.link.reports import Urgency
 from agents.link.session import Session
 from agents.metrics import HttpServer
 from agents.postgres.config import InstanceConfig
@@ -43,9 +44,10 @@ log: Any = structlog.get_logger()
 
 MARK_EVERY_S: Final = 1.0
 ROOM_EVERY_S: Final = 30.0
-MEASURE_BUSY_S: Final = 0.05
+MEASURE_BUSY_S: Final = 0.1
 """While something changes, so that the leader sees it soon. What a recipe did it tells itself; measuring at each of its
 steps would take the time that they need."""
+LOOK_AFTER_DEATH_S: Final = 0.05
 BUSY_FOR_MS: Final = 3_000
 
 
@@ -182,8 +184,13 @@ class Agent:
             self._keeper.died()  # beats and reports are sent by this, before anything else is done
             self._deaths_count += 1
             log.warning("postmaster.died", pid=death.pid, ordered=death.ordered)
-            self._driver.wake()
-            self._measure_soon()
+            # A leader that hears of it orders a seal by then. Looking around before that, beside whoever takes over, would
+            # be for nothing; nobody else waits for so little.
+            asyncio.get_running_loop().call_later(LOOK_AFTER_DEATH_S, self._look_around)
+
+    def _look_around(self) -> None:
+        self._driver.wake()
+        self._measure_soon()
 
     async def _keep_room(self) -> None:
         while True:
@@ -220,8 +227,8 @@ class Agent:
 
     # Who tells whom
 
-    def _facts_changed(self, urgent: bool) -> None:
-        if urgent:
+    def _facts_changed(self, urgency: Urgency) -> None:
+        if urgency is Urgency.BEATEN:
             self._beats.send_now()
             self._prober.wake()
         now = self._clock.now()

@@ -112,6 +112,7 @@ class Driver:
     async def consider(self, assignment: Assignment) -> None:
         """An order came in. Durable first; then the running recipe gives way where it must."""
         async with self._obeying:
+            before = self._store.current.assignment
             verdict = obey.consider(self._store.current, assignment)
             if isinstance(verdict, obey.RefusedOrder):
                 log.warning(
@@ -142,8 +143,9 @@ class Driver:
             self._pausing.set()
             if urgent:
                 self._hands.cut_off()
-        self._ordered.set()
-        self.wake()
+        if self._failures or not recipes.asks_the_same(before, assignment):
+            self._ordered.set()
+            self.wake()
 
     def wake(self) -> None:
         """Something happened: begin anew now instead of at the next second."""

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from agents.core.state import AgentState
 from agents.core.steps import Tell
+from agents.link.reports import Listener, Urgency
 from agents.postgres.facts import PartialFacts
 from agents.postgres.probe_commit import ProbeOutcome
 from common.assignment import Position, Version
@@ -21,9 +22,6 @@ from common.facts import Facts, PostgresState, RuleConfirmation, WriteState
 from common.ids import parse_application_name
 from common.lsn import ZERO, Lsn
 from common.timebase import Instant, elapsed_ms
-
-Listener = Callable[[bool], None]
-"""Called with True when it can't wait even a few milliseconds."""
 
 
 class FactsKeeper:
@@ -60,16 +58,16 @@ class FactsKeeper:
 
     def state_changed(self, state: AgentState) -> None:
         before, self._state = self._state, state
+        if before.promotion != state.promotion:
+            self._promoted(state)
         if before.obeyed.epoch != state.obeyed.epoch:
             self._told, self._failure = Tell(activity=self._told.activity), ""
         if _reported(before) != _reported(state):
             # That it obeyed is not: nobody waits for that, and each report takes both sides a millisecond.
-            urgent = (before.seal, before.promotion, before.confirmation) != (
-                state.seal,
-                state.promotion,
-                state.confirmation,
-            )
-            self._changed(urgent=urgent)
+            urgency = Urgency.REPORTED if before.seal != state.seal else Urgency.SOON
+            if (before.promotion, before.confirmation) != (state.promotion, state.confirmation):
+                urgency = Urgency.BEATEN
+            self._changed(urgency)
         if before.promotion != state.promotion:
             self.on_promoted()
 
@@ -85,7 +83,7 @@ class FactsKeeper:
             seen.open,
         )
         if role_changed or _without_growth(before) != _without_growth(seen):
-            self._changed(urgent=role_changed)
+            self._changed(Urgency.BEATEN if role_changed else Urgency.SOON)
 
     def died(self) -> None:
         """The postmaster is gone: said before anything else is looked at."""
@@ -100,26 +98,26 @@ class FactsKeeper:
         )
         self._seen_at = self._clock.now()
         self._forget_writes()
-        self._changed(urgent=True)
+        self._changed(Urgency.BEATEN)
 
     def told(self, tell: Tell) -> None:
         before, self._told = self._told, tell
         if tell.end_of_wal is not None:
             self._end_of_wal = tell.end_of_wal
         if before != tell:
-            self._changed(urgent=bool(tell.promotion_failed))
+            self._changed(Urgency.BEATEN if tell.promotion_failed else Urgency.SOON)
 
     def rule_confirmed(self, version: Version, barrier_lsn: Lsn) -> None:
         confirmation = RuleConfirmation(version, barrier_lsn)
         if confirmation != self._confirmation:
             self._confirmation = confirmation
-            self._changed(urgent=True)
+            self._changed(Urgency.BEATEN)
 
     def failed(self, why: str) -> None:
         """The recipe ended so; empty when it ended well."""
         if why != self._failure:
             self._failure = why
-            self._changed(urgent=False)
+            self._changed(Urgency.SOON)
 
     def probed(self, outcome: ProbeOutcome) -> None:
         before, self._write_state = self._write_state, outcome.state
@@ -127,10 +125,10 @@ class FactsKeeper:
             self._written_at = outcome.begun_at
             if self._first_written_at is None:
                 self._first_written_at = self._clock.now()
-                self._changed(urgent=True)
+                self._changed(Urgency.BEATEN)
                 return
         if before is not outcome.state:
-            self._changed(urgent=False)
+            self._changed(Urgency.SOON)
 
     # What is said
 
@@ -202,12 +200,20 @@ class FactsKeeper:
             free_mib=seen.free_mib,
         )
 
+    def _promoted(self, state: AgentState) -> None:
+        """Who has committed locally is a primary. The leader waits for both to be said: the next measurement would be some
+        milliseconds later."""
+        done = state.promotion
+        if done is None or done.first_commit_lsn == ZERO or self._seen.postgres is not PostgresState.STANDBY:
+            return
+        self._seen = replace(self._seen, postgres=PostgresState.PRIMARY, timeline=done.timeline, upstream="")
+
     def _forget_writes(self) -> None:
         self._write_state, self._written_at, self._first_written_at = WriteState.NONE, None, None
 
-    def _changed(self, *, urgent: bool) -> None:
+    def _changed(self, urgency: Urgency) -> None:
         for listener in self._listeners:
-            listener(urgent)
+            listener(urgency)
 
 
 def _reported(state: AgentState) -> AgentState:

@@ -39,8 +39,11 @@ from common.rule import FENCE
 
 _RUNNING = (PostgresState.STANDBY, PostgresState.STARTING)
 _VOTERS_FIRST_MS = 300
-"""Commits wait for the voters to attach; a start beside that takes the new primary's attention, and where hosts
-share a machine its disk and processors too. Later changes nothing for anybody."""
+"""Commits wait for the voters to attach; whatever others do beside that takes the new primary's attention, and where
+hosts share a machine its disk and processors too. Later changes nothing for anybody."""
+_VOTERS_LOOK_FIRST_MS = 50
+_RECEIVER_FIRST_MS = 50
+"""It connects just then, and commits may wait for it."""
 
 _REWINDS = 20
 _REWOUND_AGAIN_MS = 3_000
@@ -59,6 +62,8 @@ def follow(state: AgentState, assignment: Assignment, order: Follow) -> Recipe[N
     if state.rebuilding:
         yield from _rebuild(state, assignment, order, state.rebuilding)
         return
+    if not order.voter:
+        yield Pause(_VOTERS_LOOK_FIRST_MS)
     sight = yield from asking.look()
     if sight.postgres in (PostgresState.ABSENT, PostgresState.HALF):
         if sight.system_identifier not in ("", assignment.system_identifier):
@@ -90,6 +95,8 @@ def follow(state: AgentState, assignment: Assignment, order: Follow) -> Recipe[N
             yield WriteSettings(FENCE, stream, closed=False)
         yield from _stay_attached(stream, sight)
         return
+    if sight.postgres is PostgresState.STOPPED and not order.voter and order.rebuild is None:
+        yield Pause(_VOTERS_FIRST_MS)
     position, damaged = yield from _end_position(state, sight)
     if damaged:
         yield from asking.stop()  # it would tell the next one, too, how far this one had flushed
@@ -132,11 +139,13 @@ def _end_position(state: AgentState, sight: Sight) -> Recipe[tuple[Position, boo
 
 
 def _attach(order: Follow, stream: Stream, sight: Sight, position: Position) -> Recipe[None]:
-    if not order.voter and sight.postgres is not PostgresState.STANDBY:
+    if not order.voter and sight.postgres not in (PostgresState.STANDBY, PostgresState.STOPPED):
         yield Pause(_VOTERS_FIRST_MS)
     yield from _forget_siblings(order, position)
     yield PlaceHistories(order.timeline, order.history)
     yield WriteSettings(FENCE, stream, closed=False)
+    if sight.postgres is PostgresState.STANDBY:
+        yield Pause(_RECEIVER_FIRST_MS)
     now = yield from asking.look()
     if now.postgres is not PostgresState.STANDBY:
         if now.postgres is not PostgresState.STOPPED:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from msgspec.structs import replace
+
 from agents.core import asking
 from agents.core.asking import Recipe
 from agents.core.recipe_follow import follow
@@ -60,7 +62,29 @@ def supersedes(running: Assignment | None, new: Assignment) -> bool:
             new.order.timeline,
         )
         return not (same_place and running.version.epoch == new.version.epoch)
+    if isinstance(running.order, Promote) and isinstance(new.order, Serve):
+        # It makes the slots just then.
+        return running.version.epoch != new.version.epoch or not serves_as_promoted(running.order, new.order)
     return not (isinstance(running.order, Initialise) and isinstance(new.order, Initialise))
+
+
+def asks_the_same(before: Assignment | None, new: Assignment) -> bool:
+    """Whether a member that has done all that `before` asked for need not look again at once, though the record moved on.
+
+    Three members would, at each save of a failover, beside those that have something to do.
+    """
+    if before is None or before.version.epoch != new.version.epoch:
+        return False
+    if isinstance(before.order, Seal) and isinstance(new.order, Seal):
+        return True  # sealed is sealed, cleanly or not
+    if isinstance(before.order, Promote) and isinstance(new.order, Serve):
+        return serves_as_promoted(before.order, new.order)
+    return isinstance(new.order, Follow) and replace(before, version=new.version) == new
+
+
+def serves_as_promoted(promoted: Promote, serve: Serve) -> bool:
+    """All of it was done by the promotion, which the leader has heard of by then."""
+    return serve == Serve(promoted.timeline, promoted.rule, slots=promoted.slots)
 
 
 def _wait(state: AgentState) -> Recipe[None]:

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import IntEnum
 from typing import Protocol
 
 from common.datagram import BeatFrame, Header
 from common.facts import Facts
+
+
+class Urgency(IntEnum):
+    """How soon a change is told."""
+
+    SOON = 0
+    """Together with what else changes within some tens of milliseconds."""
+    REPORTED = 1
+    """At once, to the leader: only a report holds it, and a beat would say nothing new."""
+    BEATEN = 2
+    """At once, by a beat to every control node as well."""
+
+
+Listener = Callable[[Urgency], None]
 
 
 class Reports(Protocol):
@@ -17,6 +32,6 @@ class Reports(Protocol):
 
     def beat(self, header: Header) -> BeatFrame: ...
 
-    def listen(self, listener: Callable[[bool], None]) -> None:
-        """It is called on each change that matters; with True when it can't wait even a few milliseconds."""
+    def listen(self, listener: Listener) -> None:
+        """It is called on each change that matters."""
         ...

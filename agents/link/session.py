@@ -18,7 +18,7 @@ import structlog
 
 from agents.config import AgentConfig, ControlAddress
 from agents.link.beat import Beats
-from agents.link.reports import Reports
+from agents.link.reports import Reports, Urgency
 from common import codec
 from common.assignment import Assignment
 from common.clock import Clock
@@ -35,7 +35,7 @@ LEADER_KEY: Final = "primacy-leader"
 WELCOME_WITHIN_S: Final = POLICIES["agent.session.open"].timeout_s
 WRITE_WITHIN_S: Final = POLICIES["agent.facts.write"].timeout_s
 FACTS_EVERY_S: Final = 1.0
-DEBOUNCE_S: Final = 0.04
+DEBOUNCE_S: Final = 0.08
 """What nobody waits for is told together."""
 RETRY_FIRST_MS: Final = 50
 RETRY_LONGEST_MS: Final = 500
@@ -328,9 +328,9 @@ class Session:
             self._last_end = (node.name, code)
             log.info("session.ended", control=node.name, code=code.name, why=words, welcomed=welcomed)
 
-    def _facts_changed(self, urgent: bool) -> None:
+    def _facts_changed(self, urgency: Urgency) -> None:
         self._facts_due.set()
-        if urgent:
+        if urgency >= Urgency.REPORTED:
             self._facts_at_once.set()
 
     def _next_in_turn(self) -> ControlAddress:

@@ -19,11 +19,12 @@ from psycopg.conninfo import make_conninfo
 from agents.core.steps import StepFailed, Untouched
 from agents.postgres import marker
 from agents.postgres.end_of_wal import end_lsn_of
-from agents.postgres.files import sync_directory
+from agents.postgres.files import read_text, sync_directory, write_synced
 from agents.postgres.look import read_directory
 from agents.postgres.programs import run_program
 from agents.postgres.server import Server
 from agents.postgres.service_file import address
+from agents.postgres.settings import without_sample
 from agents.postgres.sql import NoAnswer, bounded, fetch
 from agents.postgres.starting import replay
 from agents.postgres.stopping import stop
@@ -67,8 +68,14 @@ async def initdb(server: Server) -> str:
         except StepFailed as failure:
             if locale == "C" or "locale" not in str(failure):
                 raise
+    await server.write("shortening postgresql.conf", partial(_without_sample, server))
     await _move_up(server)
     return (await server.control_data()).system_identifier
+
+
+def _without_sample(server: Server) -> None:
+    path = server.config.data_directory / _NEW / "postgresql.conf"
+    write_synced(path, without_sample(read_text(path) or "").encode(), server.config.run_as)
 
 
 async def clone(server: Server, upstream: Upstream) -> None:

@@ -31,7 +31,7 @@ _BACKLOG = "select pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay
 
 
 async def await_replay(server: Server, replayed_lsn: Lsn, within_ms: int) -> bool:
-    """A reload wakes the startup process, which else looks again only after wal_retrieve_retry_interval."""
+    """Woken, the startup process looks again at once, and else only after wal_retrieve_retry_interval."""
     begun_at, woken_ms = server.clock.now(), -_WAKE_EVERY_MS
     while True:
         (replayed,) = await server.control.row(_REPLAYED, within_ms=server.config.sql_within_ms)
@@ -42,7 +42,7 @@ async def await_replay(server: Server, replayed_lsn: Lsn, within_ms: int) -> boo
             return False
         if waited_ms >= woken_ms + _WAKE_EVERY_MS:
             woken_ms = waited_ms
-            server.reload()
+            await server.ask_kernel(server.wake_startup)
         await asyncio.sleep(_POLL_S)
 
 

@@ -16,6 +16,7 @@ from agents.config import AgentConfig
 from agents.core.obey import Obeyed, consider
 from agents.core.state import AgentState, first_state
 from agents.link.beat import Beats
+from agents.link.reports import Listener, Urgency
 from agents.link.session import Session
 from common.assignment import Assignment, Follow, HistoryStep, Promote, Seal, Serve, Version
 from common.clock import Clock
@@ -88,7 +89,7 @@ class Player:
             highest_number=1,
             promotion_signalled=False,
         )
-        self._listeners: list[Callable[[bool], None]] = []
+        self._listeners: list[Listener] = []
         self._profile: Profile = PROFILES[PROFILE]
         self._beats = Beats(config, self, clock, lambda: self._profile)
         self._session = Session(config, self, self._beats, clock, lambda: self._profile)
@@ -126,7 +127,7 @@ class Player:
     def is_primary(self) -> bool:
         return self.postgres is PostgresState.PRIMARY
 
-    def listen(self, listener: Callable[[bool], None]) -> None:
+    def listen(self, listener: Listener) -> None:
         self._listeners.append(listener)
 
     def facts(self) -> Facts:
@@ -192,7 +193,7 @@ class Player:
     def changed(self) -> None:
         """Something happened: said at once on both ways, as an agent does."""
         for listener in self._listeners:
-            listener(True)
+            listener(Urgency.BEATEN)
         self._beats.send_now()
 
     @property

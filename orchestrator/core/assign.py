@@ -25,7 +25,10 @@ from orchestrator.core.record import MemberRecord, Phase, Record
 
 
 def assignments(record: Record, revision: int) -> tuple[Assignment, ...]:
-    """One for each member that the record knows an incarnation of, and has something to say to."""
+    """One for each member that the record knows an incarnation of, and has something to say to; in the order in which
+    they are sent: the candidate and the voters first, for whom commits wait."""
+    voters = {voter.member for rule in record.rules for voter in rule.voters}
+    waited_for = voters if record.candidate is None else {record.candidate}
     return tuple(
         Assignment(
             cluster=record.cluster,
@@ -36,7 +39,7 @@ def assignments(record: Record, revision: int) -> tuple[Assignment, ...]:
             system_identifier=record.system_identifier,
             order=order,
         )
-        for member in record.members
+        for member in sorted(record.members, key=lambda member: member.name not in waited_for)
         if member.incarnation is not None and (order := _order(record, member)) is not None
     )
 

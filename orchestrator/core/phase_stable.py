@@ -241,7 +241,7 @@ def _housekeeping(
     if not first_write_is_near(at, view, now, profile):
         for rebuilt in rebuilds(at, view):
             at = _take(rebuilt, reasons, stories)
-    done = finished(at, view) or settled(at, view)
+    done = finished(at, view) or settled(at, view, now)
     if done is not None:
         at = _take(done, reasons, stories)
     elif (back := turned_back(at, view, now, profile)) is not None:

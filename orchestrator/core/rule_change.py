@@ -19,7 +19,7 @@ from orchestrator.core.members import Change
 from orchestrator.core.reasons import Because, Reason
 from orchestrator.core.record import Record
 from orchestrator.core.spec import ClusterSpec
-from orchestrator.core.stories import serves
+from orchestrator.core.stories import CLIENTS_FIRST_MS, serves
 from orchestrator.core.view import ClusterView
 from orchestrator.core.wanted import primary_answers, streaming_voters, wanted_rule
 
@@ -31,9 +31,11 @@ class Waits:
     because: tuple[Because, ...]
 
 
-def settled(record: Record, view: ClusterView) -> Change | None:
+def settled(record: Record, view: ClusterView, now: Instant) -> Change | None:
     """k of V of R_new have flushed the first record of the new timeline: `prior` is emptied (R5)."""
     if not record.prior or len(record.rules) != 1:
+        return None
+    if elapsed_ms(since=view.phase_since, now=now) < CLIENTS_FIRST_MS:
         return None
     assert record.primary is not None
     seen = view.member(record.primary)

@@ -24,6 +24,10 @@ from orchestrator.core.wanted import primary_answers, spec_rule
 _OPERATION_PATIENCE_MS = 10_000
 """How long after the promotion an operation waits for the first write and for DNS before it ends."""
 
+CLIENTS_FIRST_MS = 200
+"""From STABLE on. They come back just then; what nobody waits for is saved after them, since each save has every member
+store a new version, and where hosts share a machine that takes from what the clients wait for."""
+
 
 def wanted_names(record: Record, spec: ClusterSpec, revision: int) -> WantedNames | None:
     """None while nothing is to be published: no primary, or a birth whose rule is not the spec's yet."""
@@ -150,6 +154,8 @@ def _ended(record: Record, view: ClusterView, spec: ClusterSpec, now: Instant) -
     stands = wanted is not None and names_stand(view, wanted)
     waited_ms = elapsed_ms(since=view.phase_since, now=now)
     if not (serves(record, view.member(record.primary)) and stands) and waited_ms < _OPERATION_PATIENCE_MS:
+        return None
+    if waited_ms < CLIENTS_FIRST_MS:
         return None
     same = operation.outgoing == record.primary
     text = f"{record.primary} is the primary of epoch {record.epoch}"

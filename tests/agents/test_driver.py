@@ -104,6 +104,32 @@ async def test_an_order_is_durable_before_anything_is_done_about_it(shell: Shell
     assert shell.store.current.sealed_epoch == 2
 
 
+@pytest.mark.parametrize(
+    ("there", "said", "wakes"),
+    [
+        pytest.param(PostgresState.ABSENT, "can't seal: there is no data directory", False, id="at_rest"),
+        pytest.param(PostgresState.STOPPED, "no answer", True, id="after_a_failure_it_may_help"),
+    ],
+)
+async def test_an_order_that_asks_for_nothing_new_is_obeyed_and_nothing_is_looked_at(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, there: PostgresState, said: str, wakes: bool
+) -> None:
+    """Each save of a failover would have every member look again, beside those that have something to do."""
+    shell.instance.sight = Sight(there, "7")
+    shell.instance.fails = "no answer"
+    await shell.driver.consider(assignment(2, 20, Seal()))
+    async with asyncio.timeout(10):
+        while shell.keeper.facts().error != said:
+            await asyncio.sleep(0.002)
+    woken = list[Version]()
+    monkeypatch.setattr(shell.driver, "wake", lambda: woken.append(shell.store.current.obeyed))
+    await shell.driver.consider(assignment(2, 21, Seal()))
+    assert shell.store.current.obeyed == Version(2, 21)
+    assert woken == ([Version(2, 21)] if wakes else [])
+    await shell.driver.consider(assignment(3, 30, Seal()))
+    assert woken[-1] == Version(3, 30)
+
+
 async def test_a_lower_order_and_one_for_another_incarnation_change_nothing(shell: Shell) -> None:
     await shell.driver.consider(assignment(2, 20, Wait()))
     before = shell.store.current

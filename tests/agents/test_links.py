@@ -15,13 +15,15 @@ from agents.config import AgentConfig, load
 from agents.core.state import AgentState
 from agents.facts_keeper import FactsKeeper
 from agents.link.beat import Beats
+from agents.link.reports import Urgency
 from agents.link.session import Session, until_broken
 from agents.postgres.facts import PartialFacts
 from common.assignment import Assignment, Version, Wait
 from common.clock import BootClock
 from common.datagram import AckFrame, BeatFrame, member_key, open_frame, seal
-from common.facts import PostgresState
+from common.facts import PostgresState, SealReport
 from common.ids import ClusterName, IncarnationId, MemberName
+from common.lsn import Lsn
 from common.profile import DEFAULT, FAST, PATIENT, Profile
 from common.timebase import Instant
 from deploy.lab.ca import Authority
@@ -56,7 +58,7 @@ async def links(tmp_path: Path) -> AsyncIterator[Links]:
     beats = Beats(config, keeper, BootClock(), lambda: DEFAULT)
     session = Session(config, keeper, beats, BootClock(), lambda: DEFAULT)
     made = Links(config, leaders, keeper, beats, session, [], [], [])
-    keeper.listen(lambda urgent: beats.send_now() if urgent else None)
+    keeper.listen(lambda urgency: beats.send_now() if urgency is Urgency.BEATEN else None)
     beats.on_grant = lambda *grant: made.grants.append(grant)
     beats.on_leader = session.leader_known
     session.on_profile = made.profiles.append
@@ -109,6 +111,14 @@ async def test_every_control_node_hears_every_beat_and_news_at_once(links: Links
     for leader in links.leaders:
         await leader.until_beat(lambda b: b.flags.postmaster_alive)
     assert loop.time() - begun_at < 0.1  # the period of a standby is 500 ms
+
+
+async def test_a_seal_is_reported_over_the_stream_and_costs_no_beat(links: Links) -> None:
+    before = links.beats.counts["sent"]
+    state = AgentState(ClusterName("shop"), MemberName("a"), ME, obeyed=Version(2, 20))
+    links.keeper.state_changed(structs.replace(state, seal=SealReport(2, ME, 1, Lsn(900), Lsn(900))))
+    assert links.beats.counts["sent"] == before
+    await links.leaders[0].until(lambda f: f.seal is not None, 10)
 
 
 async def test_what_a_standby_received_goes_out_when_it_was_measured_and_once_a_period(links: Links) -> None:

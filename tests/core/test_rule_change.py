@@ -19,6 +19,7 @@ from orchestrator.core.reasons import Reason
 from orchestrator.core.record import Record
 from orchestrator.core.rule_change import Waits, begun, finished, never_ends, settled, turned_back
 from orchestrator.core.spec import STRICT
+from orchestrator.core.stories import CLIENTS_FIRST_MS
 from orchestrator.core.view import ClusterView, MemberView
 from tests.core.builders import NOW, POLICY, any_of, heard, member, record, view
 
@@ -140,8 +141,20 @@ def test_a_change_between_rules_that_name_too_many_lost_incarnations_never_ends(
 def test_prior_stays_until_k_voters_have_the_first_record(flushed: int, first: Lsn, settles: bool) -> None:
     now = record(prior=appended(record()), rules=(any_of(1, "b", "c"),))
     promotion = Promotion(3, 3, Lsn(900), first)
-    done = settled(now, view(_primary("b", flushed=flushed, promotion=promotion), of=now))
+    done = settled(now, view(_primary("b", flushed=flushed, promotion=promotion), of=now), NOW)
     assert (done is not None) == settles
+
+
+@pytest.mark.parametrize(
+    ("stable_for_ms", "settles"), [(CLIENTS_FIRST_MS - 1, False), (CLIENTS_FIRST_MS, True)]
+)
+def test_clients_come_back_before_it_is_saved_that_an_epoch_is_settled(
+    stable_for_ms: int, settles: bool
+) -> None:
+    now = record(prior=appended(record()), rules=(any_of(1, "b", "c"),))
+    primary = _primary("b", promotion=Promotion(3, 3, Lsn(900), Lsn(1000)))
+    seen = view(primary, of=now, phase_since=before_ms(NOW, stable_for_ms))
+    assert (settled(now, seen, NOW) is not None) == settles
 
 
 def test_no_change_is_begun_towards_a_rule_that_nobody_who_streams_could_meet() -> None:

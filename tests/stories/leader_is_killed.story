@@ -9,4 +9,4 @@ show rule
 epoch 2 SEALING of a; prior a of epoch 1 under ANY 1 (b, c)
 epoch 2 PROMOTING b under ANY 1 (c)
 epoch 2 STABLE under b
-rule ANY 1 (a, c)
+rule ANY 1 (a', c)

@@ -12,5 +12,5 @@ show why
 epoch 2 SEALING of a; prior a of epoch 1 under ANY 1 (b, c)
 epoch 2 PROMOTING b under ANY 1 (c)
 epoch 2 STABLE under b
-rule ANY 1 (a, c)
+rule ANY 1 (a', c)
 why primary_healthy b

@@ -26,6 +26,7 @@ from agents.postgres.settings import (
     quoted,
     read_settings,
     settings_text,
+    without_sample,
 )
 from common.assignment import HistoryStep, Upstream
 from common.clock import BootClock
@@ -130,6 +131,15 @@ def test_closed_leaves_the_operator_s_lines_out(tmp_path: Path) -> None:
     assert not lets_clients_in(None)
     assert "host all all all" in opened
     assert "host all all all" not in closed
+
+
+def test_of_initdb_s_file_what_is_set_stays_and_its_remarks_go() -> None:
+    """PostgreSQL's processes would read through all of them at each reload."""
+    text = "# - Memory -\n\nshared_buffers = 128MB\t\t\t# min 128kB\n  #work_mem = 4MB\n\nlc_messages = 'C'\n"
+    first, *kept = without_sample(text).splitlines()
+    assert first.startswith("#")
+    assert "postgresql.conf.sample" in first
+    assert kept == ["shared_buffers = 128MB\t\t\t# min 128kB", "lc_messages = 'C'"]
 
 
 def test_our_settings_are_included_last_exactly_once(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from agents.core import steps
 from agents.core.recipes import begin
 from agents.core.state import AgentState, FlushedMark
-from common.assignment import Assignment, Follow, HistoryStep, Upstream, Version
+from common.assignment import Assignment, Follow, HistoryStep, Position, Rebuild, Upstream, Version
 from common.facts import PostgresState, SealReport
 from common.ids import ClusterName, IncarnationId, MemberName
 from common.lsn import Lsn
@@ -60,6 +60,31 @@ def test_a_former_primary_whose_log_is_whole_is_attached_as_it_is() -> None:
     done, state = _performed(_FORMER_PRIMARY, steps.EndOfWal(3, Lsn(900), None, None))
     assert "StartStandby" in done
     assert state.incarnation == _OURS
+
+
+@pytest.mark.parametrize(
+    ("order", "begins_with"),
+    [
+        pytest.param(
+            replace(_FOLLOW, voter=False),
+            ["Pause", "Look", "Pause", "StopPostgres"],
+            id="nobody_waits_for_it",
+        ),
+        pytest.param(_FOLLOW, ["Look", "StopPostgres", "WriteSettings"], id="commits_wait_for_it"),
+        pytest.param(
+            replace(_FOLLOW, voter=False, rebuild=Rebuild(Position(3, Lsn(900)))),
+            ["Pause", "Look", "StopPostgres", "WriteSettings"],
+            id="its_log_was_measured_already",
+        ),
+    ],
+)
+def test_one_that_stands_still_lets_the_voters_attach_before_it_looks_and_before_it_measures_its_log(
+    order: Follow, begins_with: list[str]
+) -> None:
+    state = replace(_FORMER_PRIMARY, assignment=replace(_ORDER, order=order))
+    done, _ = _performed(state, steps.EndOfWal(3, Lsn(900), None, None))
+    assert done[: len(begins_with)] == begins_with
+    assert done.count("Pause") == begins_with.count("Pause")
 
 
 def test_the_history_of_a_sibling_is_removed_before_it_is_attached() -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from msgspec.structs import replace
 
 from agents.core import steps
-from agents.core.recipes import begin, supersedes
+from agents.core.recipes import asks_the_same, begin, supersedes
 from agents.core.state import AgentState
 from common.assignment import (
     AnyOrder,
@@ -27,7 +28,7 @@ from common.assignment import (
 from common.ids import ClusterName, IncarnationId, MemberName
 from common.lsn import Lsn
 from common.profile import DEFAULT
-from common.rule import SOLO
+from common.rule import SOLO, Voter
 
 ROOT = Path(__file__).parents[3]
 _STEPS = sorted(
@@ -36,13 +37,17 @@ _STEPS = sorted(
 )
 # The base; a part of WriteSettings; the prober's alone, whom the simulator's agent plays itself.
 _NOT_YIELDED = (steps.Step, steps.Stream, steps.Open)
+_FOLLOWS = Follow(Upstream(MemberName("a"), "10.0.0.1", 5432), 1, ())
+_PROMOTION = Promote(2, Position(1, Lsn(1000)), SOLO, ("c_1_e3",))
+_AS_PROMOTED = Serve(2, SOLO, slots=("c_1_e3",))
+B = Voter(MemberName("b"), 1)
 _ORDERS: tuple[AnyOrder, ...] = (
     Wait(),
     Initialise(),
     Seal(),
     Promote(2, Position(1, Lsn(1000)), SOLO),
     Serve(1, SOLO),
-    Follow(Upstream(MemberName("a"), "10.0.0.1", 5432), 1, ()),
+    _FOLLOWS,
 )
 
 
@@ -88,9 +93,41 @@ def _assigned(order: AnyOrder, epoch: int, revision: int) -> Assignment:
         pytest.param(Seal(), (_ORDERS[3], 3, 11), True, id="it_is_the_candidate"),
         pytest.param(_ORDERS[3], (_ORDERS[3], 3, 11), True, id="a_promotion_is_looked_at_again"),
         pytest.param(_ORDERS[4], (_ORDERS[4], 3, 11), True, id="so_is_what_is_served"),
+        pytest.param(_PROMOTION, (_AS_PROMOTED, 3, 11), False, id="it_serves_as_it_was_promoted"),
+        pytest.param(_PROMOTION, (_AS_PROMOTED, 4, 11), True, id="in_another_epoch"),
+        pytest.param(
+            _PROMOTION, (replace(_AS_PROMOTED, slots=("d_1_e3",)), 3, 11), True, id="another_slot_is_wanted"
+        ),
     ],
 )
 def test_a_seal_under_way_is_not_begun_anew_for_a_later_revision_of_its_epoch(
     running: AnyOrder, new: tuple[AnyOrder, int, int], is_superseded: bool
 ) -> None:
     assert supersedes(_assigned(running, 3, 10), _assigned(*new)) is is_superseded
+
+
+@pytest.mark.parametrize(
+    ("before", "new", "is_the_same"),
+    [
+        pytest.param(Seal(), (Seal(), 3, 11), True, id="a_seal_of_a_later_revision"),
+        pytest.param(_FOLLOWS, (_FOLLOWS, 3, 11), True, id="the_same_primary"),
+        pytest.param(Seal(drain=True), (Seal(), 3, 11), True, id="sealed_is_sealed_cleanly_or_not"),
+        pytest.param(Seal(), (Seal(), 4, 11), False, id="a_seal_of_another_epoch"),
+        pytest.param(
+            _FOLLOWS, (replace(_FOLLOWS, voter=False), 3, 11), False, id="commits_wait_for_it_no_more"
+        ),
+        pytest.param(Seal(), (_FOLLOWS, 3, 11), False, id="another_order"),
+        pytest.param(_ORDERS[3], (_ORDERS[3], 3, 11), False, id="a_promotion_is_looked_at_again"),
+        pytest.param(
+            _ORDERS[4], (_ORDERS[4], 3, 11), False, id="a_change_of_the_rule_is_confirmed_for_each_revision"
+        ),
+    ],
+)
+def test_what_is_asked_for_already_is_not_looked_at_again_for_a_later_revision(
+    before: AnyOrder, new: tuple[AnyOrder, int, int], is_the_same: bool
+) -> None:
+    assert asks_the_same(_assigned(before, 3, 10), _assigned(*new)) is is_the_same
+
+
+def test_of_nothing_nothing_was_asked() -> None:
+    assert not asks_the_same(None, _assigned(Seal(), 3, 10))

@@ -63,6 +63,26 @@ def test_a_primary_seals_by_stopping() -> None:
     assert state.seal.was_primary
 
 
+@pytest.mark.parametrize(
+    ("state_of_postgres", "drain", "waits"),
+    [
+        pytest.param(PostgresState.STOPPED, False, True, id="one_that_has_crashed"),
+        pytest.param(PostgresState.STOPPED, True, False, id="a_switchover_waits_for_it_alone"),
+        pytest.param(PostgresState.DYING, False, False, id="its_orphans_would_still_answer"),
+        pytest.param(PostgresState.PRIMARY, False, False, id="one_that_runs"),
+    ],
+)
+def test_a_primary_of_which_nothing_runs_lets_its_standbys_seal_first(
+    state_of_postgres: PostgresState, drain: bool, waits: bool
+) -> None:
+    """Its seal is wanted only where theirs don't do (R2)."""
+    state = replace(_STATE, assignment=replace(_ORDER, order=Seal(drain=drain)))
+    done, sealed = _performed(state, replace(_STREAMING, postgres=state_of_postgres, was_primary=True))
+    assert (_kinds(done)[1] == "Pause") is waits
+    assert sealed.seal is not None
+    assert sealed.seal.was_primary
+
+
 def test_a_member_that_was_told_to_promote_seals_by_stopping_whatever_it_looks_like() -> None:
     done, _ = _performed(replace(_STATE, promotion_signalled=True), _STREAMING)
     assert "StopPostgres" in _kinds(done)
