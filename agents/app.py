@@ -34,6 +34,7 @@ from agents.metrics import HttpServer
 from agents.postgres.config import InstanceConfig
 from agents.postgres.instance import Instance
 from agents.prober import Prober
+from common.assignment import Version
 from common.clock import BootClock
 from common.ids import IncarnationId
 from common.profile import Profile
@@ -48,6 +49,8 @@ MEASURE_BUSY_S: Final = 0.1
 """While something changes, so that the leader sees it soon. What a recipe did it tells itself; measuring at each of its
 steps would take the time that they need."""
 LOOK_AFTER_DEATH_S: Final = 0.05
+"""A leader that hears of the death has ordered a seal by then: looking around before, beside whoever takes over, would be
+for nothing. A start in place waits for seconds, unless nobody else can serve."""
 BUSY_FOR_MS: Final = 3_000
 
 
@@ -163,7 +166,11 @@ class Agent:
         while True:
             self._measure_due.clear()
             generation = self._hands.generation
-            self._keeper.measured(await self._instance.measure())
+            before = self._deaths_count, self._store.current.promotion
+            seen = await self._instance.measure()
+            if before != (self._deaths_count, self._store.current.promotion):
+                continue  # what was said of it meanwhile is newer
+            self._keeper.measured(seen)
             self._beats.measured()
             self._adopt_open_primary(generation)
             busy = self._clock.now() < self._busy_until
@@ -184,12 +191,12 @@ class Agent:
             self._keeper.died()  # beats and reports are sent by this, before anything else is done
             self._deaths_count += 1
             log.warning("postmaster.died", pid=death.pid, ordered=death.ordered)
-            # A leader that hears of it orders a seal by then. Looking around before that, beside whoever takes over, would
-            # be for nothing; nobody else waits for so little.
-            asyncio.get_running_loop().call_later(LOOK_AFTER_DEATH_S, self._look_around)
+            obeyed = self._store.current.obeyed
+            asyncio.get_running_loop().call_later(LOOK_AFTER_DEATH_S, self._look_around, obeyed)
 
-    def _look_around(self) -> None:
-        self._driver.wake()
+    def _look_around(self, obeyed: Version) -> None:
+        if self._store.current.obeyed == obeyed:  # else the newer order has looked
+            self._driver.wake()
         self._measure_soon()
 
     async def _keep_room(self) -> None:

@@ -143,7 +143,7 @@ class Driver:
             self._pausing.set()
             if urgent:
                 self._hands.cut_off()
-        if self._failures or not recipes.asks_the_same(before, assignment):
+        if self._keeper.has_trouble or not recipes.asks_the_same(before, assignment):
             self._ordered.set()
             self.wake()
 

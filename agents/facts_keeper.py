@@ -41,7 +41,7 @@ class FactsKeeper:
         self.link_trouble: Callable[[], str] = lambda: ""
         """Said where nothing else is: what is wrong with the way to the control nodes, though they hear this."""
         self.on_promoted: Callable[[], None] = lambda: None
-        """The leader waits for the promotion, and for the measurement that shows a primary."""
+        """What else is to be known of a primary is measured now."""
 
     def listen(self, listener: Listener) -> None:
         self._listeners.append(listener)
@@ -53,6 +53,11 @@ class FactsKeeper:
     @property
     def is_primary(self) -> bool:
         return self._seen.postgres is PostgresState.PRIMARY and self._seen.postmaster_alive
+
+    @property
+    def has_trouble(self) -> bool:
+        """The recipe failed, or ended with something that it can't do."""
+        return bool(self._failure or self._told.error or self._told.promotion_failed)
 
     # What came in
 
@@ -72,6 +77,10 @@ class FactsKeeper:
             self.on_promoted()
 
     def measured(self, seen: PartialFacts) -> None:
+        if self.is_primary and seen.postmaster_alive and not seen.answered:
+            seen = replace(
+                self._seen, answered=False
+            )  # it only repeats an older measurement, maybe of the standby
         before, self._seen, self._seen_at = self._seen, seen, self._clock.now()
         if seen.upstream and seen.receiver_alive:
             self._end_of_wal = None
@@ -201,12 +210,23 @@ class FactsKeeper:
         )
 
     def _promoted(self, state: AgentState) -> None:
-        """Who has committed locally is a primary. The leader waits for both to be said: the next measurement would be some
-        milliseconds later."""
+        """Who has committed locally is a primary. The leader waits for both to be said, and the next measurement would be
+        some milliseconds later; until then nothing is said that was true of the standby."""
         done = state.promotion
         if done is None or done.first_commit_lsn == ZERO or self._seen.postgres is not PostgresState.STANDBY:
             return
-        self._seen = replace(self._seen, postgres=PostgresState.PRIMARY, timeline=done.timeline, upstream="")
+        was = self._seen
+        self._seen = PartialFacts(
+            PostgresState.PRIMARY,
+            postmaster_alive=True,
+            system_identifier=was.system_identifier,
+            timeline=done.timeline,
+            flushed_lsn=done.first_commit_lsn,
+            insert_lsn=done.first_commit_lsn,
+            free_mib=was.free_mib,
+            postgres_version=was.postgres_version,
+            answered=True,
+        )
 
     def _forget_writes(self) -> None:
         self._write_state, self._written_at, self._first_written_at = WriteState.NONE, None, None

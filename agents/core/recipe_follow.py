@@ -141,10 +141,10 @@ def _end_position(state: AgentState, sight: Sight) -> Recipe[tuple[Position, boo
 def _attach(order: Follow, stream: Stream, sight: Sight, position: Position) -> Recipe[None]:
     if not order.voter and sight.postgres not in (PostgresState.STANDBY, PostgresState.STOPPED):
         yield Pause(_VOTERS_FIRST_MS)
-    yield from _forget_siblings(order, position)
+    stopped = yield from _forget_siblings(order, position)
     yield PlaceHistories(order.timeline, order.history)
     yield WriteSettings(FENCE, stream, closed=False)
-    if sight.postgres is PostgresState.STANDBY:
+    if sight.postgres is PostgresState.STANDBY and not stopped:
         yield Pause(_RECEIVER_FIRST_MS)
     now = yield from asking.look()
     if now.postgres is not PostgresState.STANDBY:
@@ -155,8 +155,10 @@ def _attach(order: Follow, stream: Stream, sight: Sight, position: Position) -> 
     yield Tell()
 
 
-def _forget_siblings(order: Follow, position: Position) -> Recipe[None]:
-    """It had attached to a primary of which it got no record, and which was left for another one of the same parent.
+def _forget_siblings(order: Follow, position: Position) -> Recipe[bool]:
+    """Answers whether it had to be stopped.
+
+    It had attached to a primary of which it got no record, and which was left for another one of the same parent.
     The startup process has that timeline as its target, asks for it for ever, and takes no sibling instead (E30)."""
     ours = {order.timeline, *(step.timeline for step in order.history)}
     above = yield from asking.list_histories(position.timeline)
@@ -164,6 +166,7 @@ def _forget_siblings(order: Follow, position: Position) -> Recipe[None]:
     if foreign:
         yield from asking.stop()
         yield RemoveHistories(tuple(sorted(foreign, reverse=True)))
+    return bool(foreign)
 
 
 def _stay_attached(stream: Stream, sight: Sight) -> Recipe[None]:

@@ -33,8 +33,9 @@ _NOTHING_THERE = (PostgresState.ABSENT, PostgresState.HALF)
 _RUNNING = (PostgresState.STARTING, PostgresState.STANDBY, PostgresState.PRIMARY, PostgresState.DYING)
 
 _STANDBYS_FIRST_MS = 100
-"""A primary that has crashed acknowledges nothing. Its seal is wanted only where its standbys don't resolve its prior (R2),
-and takes some twenty milliseconds of a processor, which are theirs first where hosts share a machine."""
+"""A primary that has crashed, of which nothing runs any more, acknowledges nothing. Its seal is wanted only where its
+standbys don't resolve its prior (R2), and takes some twenty milliseconds of a processor, which are theirs first where
+hosts share a machine. Where it is wanted, so much later."""
 
 
 def seal(state: AgentState, order: Seal, profile: Profile) -> Recipe[None]:
@@ -81,7 +82,8 @@ def _seal_primary(state: AgentState, sight: Sight, order: Seal, profile: Profile
         with suppress(StepFailed):  # one that fails or takes too long is no reason not to stop
             yield Checkpoint(profile.drain_within_ms // 2)
     stopped = yield from asking.stop(clean=order.drain, clean_within_ms=clean_within_ms)
-    if state.promotion_signalled:
+    if state.promotion_signalled or sight.postgres is PostgresState.PRIMARY:
+        # Also for the newest mark of what it had flushed, which may have been stored while it was stopped.
         state = yield from asking.store(promotion_signalled=False)
     yield WriteSettings(FENCE)
     end = yield from asking.measure_end()

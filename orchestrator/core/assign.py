@@ -26,7 +26,7 @@ from orchestrator.core.record import MemberRecord, Phase, Record
 
 def assignments(record: Record, revision: int) -> tuple[Assignment, ...]:
     """One for each member that the record knows an incarnation of, and has something to say to; in the order in which
-    they are sent: the candidate and the voters first, for whom commits wait."""
+    they are sent: the candidate, or else the voters, first, for whom commits wait."""
     voters = {voter.member for rule in record.rules for voter in rule.voters}
     waited_for = voters if record.candidate is None else {record.candidate}
     return tuple(

@@ -77,7 +77,8 @@ def _lineage(record: Record, facts: Facts, done: Promotion) -> tuple[HistoryStep
     known = history_of(record, parent)
     if known is not None:
         return (*known, HistoryStep(parent, done.switch_lsn))
-    return facts.history if facts.timeline == done.timeline and facts.history else None
+    # Measured before the promotion, or beside a beat from after it, it would be the parent's, and lack the fork.
+    return facts.history if facts.history[-1:] == (HistoryStep(parent, done.switch_lsn),) else None
 
 
 def _promoted(record: Record, done: Promotion, history: tuple[HistoryStep, ...]) -> Move:

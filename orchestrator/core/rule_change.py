@@ -137,6 +137,8 @@ def begun(
     """(1): one step towards what is wanted, while the primary answers."""
     if record.target is not None or first_write_is_near(record, view, now, profile):
         return None
+    if record.prior and elapsed_ms(since=view.phase_since, now=now) < CLIENTS_FIRST_MS:
+        return None
     wanted = wanted_rule(record, view, spec, now, profile)
     if wanted is None:
         return None

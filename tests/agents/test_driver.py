@@ -29,6 +29,7 @@ from common.rule import SOLO
 from tests.agents.fake_instance import FakeClock, FakeInstance, acknowledged
 
 ME = IncarnationId("a" * 16)
+CLONE_NOT_YET = Follow(Upstream(MemberName("b"), "10.0.0.2", 5432), 1, (), voter=True)
 CLONE = Follow(Upstream(MemberName("b"), "10.0.0.2", 5432), 1, (), Rebuild(None))
 
 
@@ -105,25 +106,35 @@ async def test_an_order_is_durable_before_anything_is_done_about_it(shell: Shell
 
 
 @pytest.mark.parametrize(
-    ("there", "said", "wakes"),
+    ("order", "there", "said", "wakes"),
     [
-        pytest.param(PostgresState.ABSENT, "can't seal: there is no data directory", False, id="at_rest"),
-        pytest.param(PostgresState.STOPPED, "no answer", True, id="after_a_failure_it_may_help"),
+        pytest.param(
+            CLONE_NOT_YET, PostgresState.ABSENT, "there is no data directory yet", False, id="at_rest"
+        ),
+        pytest.param(
+            Seal(), PostgresState.ABSENT, "can't seal: there is no data directory", True, id="it_can_not"
+        ),
+        pytest.param(Seal(), PostgresState.STOPPED, "no answer", True, id="it_failed"),
     ],
 )
 async def test_an_order_that_asks_for_nothing_new_is_obeyed_and_nothing_is_looked_at(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch, there: PostgresState, said: str, wakes: bool
+    shell: Shell,
+    monkeypatch: pytest.MonkeyPatch,
+    order: AnyOrder,
+    there: PostgresState,
+    said: str,
+    wakes: bool,
 ) -> None:
     """Each save of a failover would have every member look again, beside those that have something to do."""
     shell.instance.sight = Sight(there, "7")
     shell.instance.fails = "no answer"
-    await shell.driver.consider(assignment(2, 20, Seal()))
+    await shell.driver.consider(assignment(2, 20, order))
     async with asyncio.timeout(10):
-        while shell.keeper.facts().error != said:
+        while said not in (shell.keeper.facts().error, shell.keeper.facts().rebuild_needed):
             await asyncio.sleep(0.002)
     woken = list[Version]()
     monkeypatch.setattr(shell.driver, "wake", lambda: woken.append(shell.store.current.obeyed))
-    await shell.driver.consider(assignment(2, 21, Seal()))
+    await shell.driver.consider(assignment(2, 21, order))
     assert shell.store.current.obeyed == Version(2, 21)
     assert woken == ([Version(2, 21)] if wakes else [])
     await shell.driver.consider(assignment(3, 30, Seal()))

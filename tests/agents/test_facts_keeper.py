@@ -9,16 +9,32 @@ from agents.core.state import AgentState
 from agents.facts_keeper import FactsKeeper
 from agents.link.reports import Urgency
 from agents.postgres.facts import PartialFacts
-from common.assignment import Version
+from common.assignment import HistoryStep, Version
 from common.facts import PostgresState, Promotion, SealReport
 from common.ids import ClusterName, IncarnationId, MemberName
 from common.lsn import ZERO, Lsn
+from common.rule import FENCE
 from tests.agents.fake_instance import FakeClock
 
 ME = IncarnationId("a" * 16)
 STATE = AgentState(ClusterName("shop"), MemberName("a"), ME, obeyed=Version(3, 30))
 STANDBY = PartialFacts(
-    PostgresState.STANDBY, postmaster_alive=True, timeline=2, upstream="a.1@2", answered=True
+    PostgresState.STANDBY,
+    postmaster_alive=True,
+    open=True,
+    system_identifier="77",
+    timeline=2,
+    history=(HistoryStep(1, Lsn(100)),),
+    flushed_lsn=Lsn(2000),
+    replayed_lsn=Lsn(900),
+    rule_in_force=FENCE,
+    receiver_alive=True,
+    received_age_ms=40,
+    upstream="a.1@2",
+    free_mib=500,
+    replay_backlog_bytes=1100,
+    postgres_version=150018,
+    answered=True,
 )
 
 
@@ -41,8 +57,19 @@ def test_one_that_has_committed_after_its_promotion_is_a_primary_before_it_is_me
     keeper.listen(urgencies.append)
     keeper.state_changed(_promoted(Lsn(1000)))
     facts = keeper.facts()
-    assert (facts.postgres, facts.timeline, facts.upstream) == (PostgresState.PRIMARY, 3, "")
+    assert (facts.postgres, facts.timeline, facts.flushed_lsn) == (PostgresState.PRIMARY, 3, Lsn(1000))
+    assert (facts.system_identifier, facts.free_mib, facts.postgres_version) == ("77", 500, 150018)
+    of_the_standby = (facts.open, facts.upstream, facts.history, facts.receiver_alive, facts.rule_in_force)
+    assert of_the_standby == (False, "", (), False, None)
     assert urgencies == [Urgency.BEATEN]
+
+
+def test_a_measurement_that_had_no_answer_does_not_make_it_a_standby_again(keeper: FactsKeeper) -> None:
+    keeper.state_changed(_promoted(Lsn(1000)))
+    keeper.measured(replace(STANDBY, answered=False))
+    assert keeper.facts().postgres is PostgresState.PRIMARY
+    keeper.measured(replace(STANDBY, answered=False, postmaster_alive=False, postgres=PostgresState.DYING))
+    assert keeper.facts().postgres is PostgresState.DYING
 
 
 def test_one_that_has_not_committed_yet_is_what_was_measured(keeper: FactsKeeper) -> None:

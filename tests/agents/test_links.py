@@ -217,7 +217,7 @@ async def test_a_primary_that_nobody_answers_asks_the_peers_that_it_was_told(lin
             leader.acks = False
         data = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(peer, 1024), 5)
         assert isinstance(open_frame(data, lambda _member, _generation: links.config.beat_key), BeatFrame)
-        links.keeper.measured(PartialFacts(postgres=PostgresState.STANDBY, postmaster_alive=True))
+        links.keeper.measured(PartialFacts(PostgresState.STANDBY, postmaster_alive=True, answered=True))
         await asyncio.sleep(0)
         asked = links.beats.counts["peers_asked"]
         links.beats.send_now()

@@ -20,7 +20,7 @@ from orchestrator.core.record import Record
 from orchestrator.core.rule_change import Waits, begun, finished, never_ends, settled, turned_back
 from orchestrator.core.spec import STRICT
 from orchestrator.core.stories import CLIENTS_FIRST_MS
-from orchestrator.core.view import ClusterView, MemberView
+from orchestrator.core.view import ClusterView, MemberView, Writes
 from tests.core.builders import NOW, POLICY, any_of, heard, member, record, view
 
 _CHANGE = record(rules=(any_of(1, "b"), any_of(1, "b", "c")), target=any_of(1, "b", "c"))
@@ -42,6 +42,16 @@ def test_a_streaming_member_is_added_by_a_change_that_lists_both_rules() -> None
     assert changed.rules == (any_of(1, "b"), any_of(1, "b", "c"))
     assert changed.target == any_of(1, "b", "c")
     assert because.reason is Reason.RULE_CHANGE_BEGUN
+
+
+@pytest.mark.parametrize(
+    ("stable_for_ms", "begins"), [(CLIENTS_FIRST_MS - 1, False), (CLIENTS_FIRST_MS, True)]
+)
+def test_clients_come_back_before_a_change_ends_their_walsenders(stable_for_ms: int, begins: bool) -> None:
+    now = record(prior=appended(record()), rules=(any_of(1, "b"),))
+    primary = replace(_primary("b", "c"), writes=Writes(first_at=NOW, first_epoch=3))
+    seen = view(primary, of=now, phase_since=before_ms(NOW, stable_for_ms))
+    assert (_begun(now, seen) is not None) == begins
 
 
 def test_nothing_is_begun_while_the_primary_does_not_answer() -> None:

@@ -97,7 +97,7 @@ def _promotion(agent: Agent, within_us: int) -> tuple[int, Act]:
 
 
 def _replay(agent: Agent, replayed_lsn: int, within_us: int) -> tuple[int, Act]:
-    """A reload wakes the startup process; what holds it for longer is waited for, within the time."""
+    """The startup process is woken; what holds it for longer is waited for, within the time."""
     pg = agent.postgres
     takes_us = agent.world.between(100, 2_000)
     if within_us:

@@ -14,7 +14,7 @@ from agents.core import steps as st
 from agents.core.asking import Recipe
 from agents.core.lost import renewed, why_renewed
 from agents.core.obey import Obeyed, consider
-from agents.core.recipes import begin, supersedes
+from agents.core.recipes import asks_the_same, begin, supersedes
 from agents.core.served import rule_served
 from agents.core.state import AgentState, FlushedMark, first_state
 from common.assignment import Assignment, Position, Promote, Seal
@@ -261,13 +261,16 @@ class Agent:
     def _obey(self, boot: int, assignment: Assignment) -> None:
         if not self.alive or boot != self.boot:
             return
+        before = self.state.assignment
         verdict = consider(self.state, assignment)
         if not isinstance(verdict, Obeyed):
             return
         self.store(verdict.state)
         self.prober.wake()
+        trouble = self.failure or self.told.error or self.told.promotion_failed
         if self.recipe is None:
-            self._begin(self.boot)
+            if trouble or not asks_the_same(before, assignment):
+                self._begin(self.boot)
         elif supersedes(self.running_for, assignment):
             urgent = isinstance(assignment.order, Seal | Promote) and isinstance(self.step, MAY_BE_CUT_OFF)
             if urgent or isinstance(self.step, st.Pause):
@@ -275,7 +278,7 @@ class Agent:
                 self._again(100)
             else:
                 self.close_at_boundary = True
-        else:
+        elif trouble or not asks_the_same(before, assignment):
             self.ordered = True
 
     def _begin(self, boot: int) -> None:

@@ -2,7 +2,7 @@
 # The plain case: the postmaster of the primary dies, the agent says so at once, and a voter takes over.
 # The rule shrinks to who was sealed and grows back; the old primary has nothing that its successor lacks, so it
 # follows as it is and votes again.
-fleet priority=b:200
+fleet priority=b:200 seed=3
 crash a
 until SEALING
 until whole
