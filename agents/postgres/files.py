@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import suppress
 from pathlib import Path
 
@@ -89,21 +89,25 @@ class DurableFile:
         return read_text(self.path)
 
 
-def write_all(contents: Sequence[tuple[DurableFile, str]], *, lasting: bool = True) -> None:
+def write_all(
+    contents: Sequence[tuple[DurableFile, str]], beside: Executor | None = None, *, lasting: bool = True
+) -> None:
     """Put in place in this order; all durable at the end, by one fsync of their folder, which must be the same.
 
-    The contents are synced side by side: the disk's journal takes them in one go. Not `lasting`: after a power cut
+    The contents are synced side by side, all but the first by `beside`: the disk's journal takes them in one go. Not
+    `lasting`: after a power cut
     each file may be the one before again, whole; and it is written anew the next time.
     """
     wanted = [(file, text.encode()) for file, text in contents]
     new = [(file, data) for file, data in wanted if not file.lies_there(data)]
     if not new:
         return
-    if len(new) == 1:
+    (first, content), *others = new
+    if beside is None:
         temporaries = [file.write_beside(data) for file, data in new]
     else:
-        with ThreadPoolExecutor(len(new), thread_name_prefix="syncing") as side_by_side:
-            temporaries = list(side_by_side.map(lambda pair: pair[0].write_beside(pair[1]), new))
+        under_way = [beside.submit(file.write_beside, data) for file, data in others]
+        temporaries = [first.write_beside(content), *(job.result() for job in under_way)]
     for (file, _), temporary in zip(new, temporaries, strict=True):
         temporary.rename(file.path)
     if not lasting:

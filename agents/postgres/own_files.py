@@ -5,6 +5,7 @@ Blocking; called on the writing lane. Rule of admission: written by this agent a
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from agents.core.steps import Stream
@@ -26,6 +27,7 @@ class OwnFiles:
         self._hba = DurableFile(config.hba_file, owner)
         self._ident = DurableFile(config.ident_file, owner)
         self._password = DurableFile(config.password_file, owner)
+        self._beside = ThreadPoolExecutor(2, thread_name_prefix="syncing")
 
     def prepare(self) -> None:
         """Raise BadConfig when the replication password can't be read."""
@@ -52,6 +54,7 @@ class OwnFiles:
                 (self._settings, settings_text(self._config, self._major, rule, stream)),
                 (self._hba, hba_text(self._config, closed=closed)),
             ],
+            self._beside,
             lasting=stream is None,
         )
         return purge_auto_conf(self._config.data_directory, self._config.run_as)

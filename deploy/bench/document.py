@@ -31,7 +31,8 @@ newest run of each kind. What a fault, an outage, the floor and a false alarm ar
 through DNS, that imports nothing of ours; the outage is the longest gap between two acknowledged inserts around the \
 fault; the floor is the same on plain PostgreSQL, by hand and without detection, in the same run and under the same \
 circumstances; a lost host's link goes down before anything on it is killed. Faults of disks are played on a fleet of \
-their own, in whose members' folders other file systems are mounted, from files on the same disk.
+their own, in whose members' folders other file systems are mounted, from files on the same disk. Since 2026-11-30 \
+what earlier rounds left to write to the disk is written before each fault, and before each round of the floor.
 
 Aims, for the median of a run with the default profile: postmaster killed and switchover, {RATIO_AT_MOST:g} times the \
 floor; host lost or isolated, {HOST_LOST_AT_MOST_MS:.0f} ms; PostgreSQL frozen with its agent alive, or unable to \

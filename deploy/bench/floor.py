@@ -72,6 +72,7 @@ class FloorBench:
 
     def measure(self, kind: str) -> dict[str, float]:
         primary, *standbys = self._servers
+        os.sync()  # as before each fault
         primary.query("SET synchronous_commit = on")
         for _ in range(20):
             primary.query("INSERT INTO floor DEFAULT VALUES")

@@ -6,6 +6,7 @@ A run that failed is a run: it says why, and counts.
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import time
@@ -89,6 +90,7 @@ class Rounds:
 
     def one(self, kind: Kind, number: int) -> Run:
         status = self._whole()
+        os.sync()  # what earlier ones left to write is not this one's
         run = Run(kind.name, number, kind.name, str(status["primary"]), str(status["leader"]))
         run.profile = str(status["profile"])
         self.runs.append(run)
