@@ -95,8 +95,7 @@ def write_all(
     """Put in place in this order; all durable at the end, by one fsync of their folder, which must be the same.
 
     The contents are synced side by side, all but the first by `beside`: the disk's journal takes them in one go. Not
-    `lasting`: after a power cut
-    each file may be the one before again, whole; and it is written anew the next time.
+    `lasting`: after a power cut each file may be the one before again, whole; and it is written anew the next time.
     """
     wanted = [(file, text.encode()) for file, text in contents]
     new = [(file, data) for file, data in wanted if not file.lies_there(data)]

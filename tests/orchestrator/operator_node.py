@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from msgspec.structs import replace
 
 from common.errors import NotDelivered
 from common.ids import ClusterName
@@ -18,7 +19,7 @@ from common.timebase import Instant
 from deploy.lab.ca import Authority
 from orchestrator.core.effects import Story
 from orchestrator.core.events import Event
-from orchestrator.core.record import Record
+from orchestrator.core.record import Phase, Record
 from orchestrator.core.status import ClusterStatus
 from orchestrator.ingress.forwarding import Forwarding
 from orchestrator.ingress.operator_api import OperatorService
@@ -110,6 +111,15 @@ class Node:
     operations: Operations = field(default_factory=lambda: Operations(HandClock()))
     overloaded: bool = False
     why_nobody: str = "etcd does not answer"
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def change(self, revision: int, phase: Phase) -> None:
+        """Whoever waits for a change is woken, as by the loop."""
+        self.case.engine.revision = revision
+        assert self.case.record is not None
+        self.case.record = replace(self.case.record, phase=phase)
+        told, self.changed = self.changed, asyncio.Event()
+        told.set()
 
     async def why_nobody_leads(self) -> str:
         return self.why_nobody
@@ -146,7 +156,7 @@ async def node(authority: Authority | None = None, *, quiet_max_s: float = 60.0)
     forwarding = Forwarding("control1", "own address", made, credentials)
 
     async def next_change() -> None:
-        await asyncio.Event().wait()
+        await made.changed.wait()
 
     service = OperatorService(
         node="control1", clock=made.clock, leading=made, forwarding=forwarding, watched={SHOP: made.case},

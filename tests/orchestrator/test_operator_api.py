@@ -15,9 +15,10 @@ from common.codec import decode, encode
 from deploy.lab.ca import Authority
 from orchestrator.core.effects import OutageMeasured, Story
 from orchestrator.core.events import FailoverAsked, SwitchoverAsked
-from orchestrator.core.record import Operation
+from orchestrator.core.record import Operation, Phase
 from orchestrator.core.spec import ClusterSpec
 from orchestrator.core.status import ClusterStatus
+from orchestrator.ingress import operator_api
 from orchestrator.ports import Note, Shelf, StoredSpec
 from orchestrator.shell.operations import Operations
 from protos import operator_pb2 as pb
@@ -189,6 +190,25 @@ async def test_a_node_that_does_not_lead_passes_everything_on_in_the_name_of_who
         assert await kinds(call) == [(pb.STEP_SUCCEEDED, "done")]
         watch = alice.Watch(pb.StatusRequest(cluster="shop"), timeout=WITHIN_S)
         assert (await watch.read()).revision == 5
+        watch.cancel()
+
+
+async def test_who_looks_on_is_shown_each_phase_at_once_and_reasons_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each picture takes the leader a millisecond, while clients wait."""
+    monkeypatch.setattr(operator_api, "WATCH_PAUSE_S", 3_600.0)
+    async with node() as one, one.person() as alice:
+        watch = alice.Watch(pb.StatusRequest(cluster="shop"), timeout=WITHIN_S)
+        assert (await watch.read()).revision == 5
+        for revision in (6, 7, 8):
+            one.change(revision, Phase.STABLE)
+            await asyncio.sleep(0)
+        one.change(9, Phase.SEALING)
+        assert (await watch.read()).revision == 9
+        monkeypatch.setattr(operator_api, "WATCH_PAUSE_S", 0.0)
+        one.change(10, Phase.SEALING)
+        assert (await watch.read()).revision == 10
         watch.cancel()
 
 
