@@ -34,7 +34,6 @@ from agents.metrics import HttpServer
 from agents.postgres.config import InstanceConfig
 from agents.postgres.instance import Instance
 from agents.prober import Prober
-from common.assignment import Version
 from common.clock import BootClock
 from common.ids import IncarnationId
 from common.profile import Profile
@@ -191,11 +190,11 @@ class Agent:
             self._keeper.died()  # beats and reports are sent by this, before anything else is done
             self._deaths_count += 1
             log.warning("postmaster.died", pid=death.pid, ordered=death.ordered)
-            obeyed = self._store.current.obeyed
-            asyncio.get_running_loop().call_later(LOOK_AFTER_DEATH_S, self._look_around, obeyed)
+            epoch = self._store.current.obeyed.epoch
+            asyncio.get_running_loop().call_later(LOOK_AFTER_DEATH_S, self._look_around, epoch)
 
-    def _look_around(self, obeyed: Version) -> None:
-        if self._store.current.obeyed == obeyed:  # else the newer order has looked
+    def _look_around(self, epoch: int) -> None:
+        if self._store.current.obeyed.epoch == epoch:  # else the first order of the newer one has looked
             self._driver.wake()
         self._measure_soon()
 

@@ -78,9 +78,8 @@ class FactsKeeper:
 
     def measured(self, seen: PartialFacts) -> None:
         if self.is_primary and seen.postmaster_alive and not seen.answered:
-            seen = replace(
-                self._seen, answered=False
-            )  # it only repeats an older measurement, maybe of the standby
+            # It only repeats an older measurement, maybe of the standby.
+            seen = replace(self._seen, answered=False)
         before, self._seen, self._seen_at = self._seen, seen, self._clock.now()
         if seen.upstream and seen.receiver_alive:
             self._end_of_wal = None

@@ -42,6 +42,7 @@ _VOTERS_FIRST_MS = 300
 """Commits wait for the voters to attach; whatever others do beside that takes the new primary's attention, and where
 hosts share a machine its disk and processors too. Later changes nothing for anybody."""
 _VOTERS_LOOK_FIRST_MS = 50
+"""So much for the voters' way to their streams."""
 _RECEIVER_FIRST_MS = 50
 """It connects just then, and commits may wait for it."""
 

@@ -22,7 +22,6 @@ from agents.postgres.slots import slot_statements
 from agents.postgres.sql import Session
 
 _TIMES = 3
-_WITHIN_MS = 500
 _BACKLOG_BYTES_MAX = 1 << 20
 """The end of WAL is scanned from where replay is: not for a rehearsal if that is far behind."""
 
@@ -38,7 +37,8 @@ class Rehearsal:
         if server.control.pid is None or server.control.pid == self._rehearsed_pid:
             return
         with suppress(StepFailed):
-            await show(server.control, (*promotion_statements(), *serving_statements(), *slot_statements()))
+            statements = (*promotion_statements(), *serving_statements(), *slot_statements())
+            await show(server.control, statements, within_ms=server.config.sql_within_ms)
         self._rehearsed_pid = server.control.pid
         if replay_backlog_bytes > _BACKLOG_BYTES_MAX:
             return
@@ -55,8 +55,8 @@ class Rehearsal:
             await server.ask_kernel(partial(children, postmaster.pid, server.config.title))
 
 
-async def show(session: Session, statements: Sequence[str]) -> None:
+async def show(session: Session, statements: Sequence[str], *, within_ms: int) -> None:
     """Let the session read all that it needs for them. None is executed: EXPLAIN plans, and every function that does
     something is volatile, which planning never calls (PostgreSQL manual, 38.7). Raise StepFailed."""
     for statement in statements:
-        await session.run(f"explain {statement}", within_ms=_WITHIN_MS)
+        await session.run(f"explain {statement}", within_ms=within_ms)

@@ -226,7 +226,9 @@ async def test_what_a_promotion_will_ask_is_shown_to_a_standby_and_nothing_of_it
         session = Session(b.config)
         before = b.ask("select count(*) from pg_stat_activity where backend_type = 'client backend'")
         for _ in range(2):
-            await show(session, (*promotion_statements(), *serving_statements(), *slot_statements()))
+            await show(
+                session, (*promotion_statements(), *serving_statements(), *slot_statements()), within_ms=5_000
+            )
         assert b.ask("select pg_is_in_recovery()")
         assert b.ask("select count(*) from pg_replication_slots") == 0
         there = b.ask("select count(*) from pg_stat_activity where backend_type = 'client backend'")
