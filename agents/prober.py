@@ -86,7 +86,7 @@ class Prober:
             if (
                 seen.answered and seen.postgres is PostgresState.STANDBY
             ):  # one that starts has other things to do
-                await self._instance.keep_warm(seen.replay_backlog_bytes)
+                await self._instance.keep_probe_warm()
             return
         generation = self._hands.generation
         outcome = await self._instance.probe_commit(

@@ -42,7 +42,9 @@ _VOTERS_FIRST_MS = 300
 """Commits wait for the voters to attach; whatever others do beside that takes the new primary's attention, and where
 hosts share a machine its disk and processors too. Later changes nothing for anybody."""
 _VOTERS_LOOK_FIRST_MS = 50
-"""So much for the voters' way to their streams."""
+"""So much for the voters' way to their streams, where a failover goes before. Not of one that has lost its state: what it
+tells of a PostgreSQL that it stops next, for it can't know what that was told, would no longer be true then (seed 9326723).
+"""
 _RECEIVER_FIRST_MS = 50
 """It connects just then, and commits may wait for it."""
 
@@ -63,7 +65,7 @@ def follow(state: AgentState, assignment: Assignment, order: Follow) -> Recipe[N
     if state.rebuilding:
         yield from _rebuild(state, assignment, order, state.rebuilding)
         return
-    if not order.voter:
+    if not order.voter and state.sealed_epoch == state.obeyed.epoch:
         yield Pause(_VOTERS_LOOK_FIRST_MS)
     sight = yield from asking.look()
     if sight.postgres in (PostgresState.ABSENT, PostgresState.HALF):

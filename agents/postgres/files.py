@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, wait
 from contextlib import suppress
 from pathlib import Path
 
@@ -106,7 +106,10 @@ def write_all(
         temporaries = [file.write_beside(data) for file, data in new]
     else:
         under_way = [beside.submit(file.write_beside, data) for file, data in others]
-        temporaries = [first.write_beside(content), *(job.result() for job in under_way)]
+        try:
+            temporaries = [first.write_beside(content), *(job.result() for job in under_way)]
+        finally:
+            wait(under_way)  # one that hangs must never land after a newer one
     for (file, _), temporary in zip(new, temporaries, strict=True):
         temporary.rename(file.path)
     if not lasting:

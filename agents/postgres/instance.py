@@ -27,7 +27,6 @@ from agents.postgres.postmaster import Postmaster
 from agents.postgres.probe_commit import ProbeCommits, ProbeOutcome
 from agents.postgres.promotion import await_replay, promote
 from agents.postgres.receivers import end_receivers
-from agents.postgres.rehearsing import Rehearsal
 from agents.postgres.roles import ensure_roles
 from agents.postgres.server import Server
 from agents.postgres.settings import overruled
@@ -66,7 +65,6 @@ class Instance:
         self._clock = clock
         self._incarnation = incarnation
         self._opened: tuple[Server, Measurement, ProbeCommits, int] | None = None
-        self._rehearsal: Rehearsal | None = None
         self._told: Postmaster | None = None
 
     async def __aenter__(self) -> Self:
@@ -80,7 +78,6 @@ class Instance:
         lock = lock_directory(config)
         server = Server(config, self._clock, version, self._incarnation)
         self._opened = server, Measurement(server), ProbeCommits(config, self._clock), lock
-        self._rehearsal = Rehearsal(server)
         try:
             await server.write("writing the agent's own files", server.files.prepare)
             await server.find()
@@ -147,13 +144,11 @@ class Instance:
         assert self._opened is not None
         return await self._opened[2].probe(expected_rule, within_ms, opening=opening)
 
-    async def keep_warm(self, replay_backlog_bytes: int) -> None:
-        """Of a standby; what its promotion will need. Never raises."""
+    async def keep_probe_warm(self) -> None:
+        """Of a standby; never raises."""
         assert self._opened is not None
-        assert self._rehearsal is not None
         if self._server.alive:
             await self._opened[2].keep_warm()
-            await self._rehearsal.once(replay_backlog_bytes)
 
     async def perform(self, step: Step) -> Outcome:  # noqa: C901 - one arm for each step
         """Raise StepFailed, in words for people."""

@@ -78,7 +78,6 @@ class ProbeCommits:
         self._begun_at = clock.now()
         self._warning = ""
         self._left_behind = 0
-        self._rehearsed_pid: int | None = None
 
     async def probe(self, expected_rule: str, within_ms: int, *, opening: bool = False) -> ProbeOutcome:
         """Begin a commit, or ask after the one that is outstanding. `opening`: clients wait for the first one that is
@@ -112,9 +111,6 @@ class ProbeCommits:
             self._pending = None
         if self._pending is None:
             with suppress(StepFailed):
-                if self._session.pid is None or self._session.pid != self._rehearsed_pid:
-                    await self._session.run(f"explain {_COMMIT}", within_ms=_CONNECT_WITHIN_MS)
-                    self._rehearsed_pid = self._session.pid
                 await self._session.run(_ALIVE, within_ms=_CONNECT_WITHIN_MS)
         if not self._nudges:
             with suppress(StepFailed):

@@ -18,7 +18,6 @@ from common.timebase import elapsed_ms
 _POLL_S = 0.001
 _FENCE_WITHIN_MS = 500
 _FENCE = "select pg_is_in_recovery(), current_setting('synchronous_standby_names')"
-_PROMOTE = "select pg_promote(false)"
 _WAKE_EVERY_MS = 20
 _REPLAYED = "select coalesce(pg_last_wal_replay_lsn(), '0/0')::text"
 # Looks every millisecond or two, and ends with the recovery, or after 100 ms: asked for from here each time, the looking
@@ -29,11 +28,6 @@ select pg_is_in_recovery()
          where pg_is_in_recovery() and clock_timestamp() < statement_timestamp() + interval '100 ms') waited
 """
 _BACKLOG = "select pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::text"
-
-
-def promotion_statements() -> tuple[str, ...]:
-    """In the order in which they come, for a rehearsal."""
-    return _FENCE, _REPLAYED, _PROMOTE, _STILL_RECOVERING, _BACKLOG
 
 
 async def await_replay(server: Server, replayed_lsn: Lsn, within_ms: int) -> bool:
@@ -68,7 +62,7 @@ async def promote(server: Server, within_ms: int) -> Promoted:
         if await server.read("looking at the door", lambda: server.files.open):
             await server.write("closing the door", lambda: server.files.set_door(closed=True))
             server.reload()
-        await session.run(_PROMOTE, within_ms=sql_within_ms)
+        await session.run("select pg_promote(false)", within_ms=sql_within_ms)
         await end_clients(server)  # those of the standby; under the fence nothing of theirs is acknowledged
         while (await session.row(_STILL_RECOVERING, within_ms=sql_within_ms))[0]:
             if elapsed_ms(since=begun_at, now=server.clock.now()) > within_ms:

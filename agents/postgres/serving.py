@@ -32,11 +32,6 @@ select case when pg_is_in_recovery() and pg_is_wal_replay_paused() then pg_wal_r
 """
 
 
-def serving_statements() -> tuple[str, ...]:
-    """In the order in which they come, for a rehearsal."""
-    return _END_CLIENTS.replace("%s", "''"), _RULE, _COMMIT, _FLUSHED, _INSERTED, _WALSENDERS
-
-
 async def local_commit(server: Server) -> Lsn:
     """A flush position at or past the commit's end: what has it has the commit (V10)."""
     within_ms = server.config.sql_within_ms

@@ -14,11 +14,6 @@ _DROP = "select pg_drop_replication_slot(%s)"
 _MAKE = "select pg_create_physical_replication_slot(%s, false)"
 
 
-def slot_statements() -> tuple[str, ...]:
-    """In the order in which they come, for a rehearsal."""
-    return _LIST, _MAKE.replace("%s", "''"), _DROP.replace("%s", "''")
-
-
 async def make_slots(server: Server, wanted: tuple[str, ...], epoch: int) -> None:
     """Without reserving WAL, so that a slot whose member never comes holds nothing.
 

@@ -117,6 +117,7 @@ class Bench:
                 runs=runs,
                 members=self._circumstances.members,
                 data_gib=self._circumstances.data_gib,
+                behind_mib=self._circumstances.behind_mib,
                 say=self.say,
             )
         finally:

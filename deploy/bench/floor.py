@@ -4,7 +4,8 @@
     switchover   clean stop -> the same
 
 No detection, no control plane, no DNS. Every figure of Primacy is quoted with its ratio to this, measured in
-the same run, under its circumstances: as many members, as much data, the same PostgreSQL. `python -m deploy.bench.floor
+the same run, under its circumstances: as many members, as much data, as much that one standby has not replayed (another
+one is promoted, and this one may be the only voter), the same PostgreSQL. `python -m deploy.bench.floor
 [RUNS]` prints it alone.
 """
 
@@ -20,7 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.bench.filling import fill
+from deploy.bench.falling_behind import TABLE, WRITTEN_WITHIN_S
+from deploy.bench.filling import create, fill, insert
 from deploy.bench.plain import FENCE, PlainServer, wait_for
 from deploy.lab.programs import Programs, User
 from deploy.lab.run_folder import RunId, make_run_folder, remove_folder
@@ -51,7 +53,10 @@ class Floor:
 class FloorBench:
     """A primary and its standbys in a folder of the run; `measure` leaves as many again."""
 
-    def __init__(self, folder: Path, bin_directory: Path, user: User, *, members: int = 3) -> None:
+    def __init__(
+        self, folder: Path, bin_directory: Path, user: User, *, members: int = 3, behind_mib: int = 0
+    ) -> None:
+        self._behind_mib = behind_mib
         names = [f"s{number}" for number in range(1, members + 1)]
         self._servers = PlainServer.in_folder(folder, names, bin_directory, user)
         self._has_data = False
@@ -72,6 +77,7 @@ class FloorBench:
 
     def measure(self, kind: str) -> dict[str, float]:
         primary, *standbys = self._servers
+        held_pid = self._fall_behind(primary, standbys[-1]) if self._behind_mib else 0
         os.sync()  # as before each fault
         primary.query("SET synchronous_commit = on")
         for _ in range(20):
@@ -83,13 +89,17 @@ class FloorBench:
         if kind == "switchover":
             primary.query("CHECKPOINT")  # happens before the writing stops, as in a real switchover
             began_at_s = time.monotonic()
+            _go_on(held_pid)
             primary.stop(signal.SIGINT)
         else:
             os.kill(primary.postmaster(), signal.SIGKILL)
+            _go_on(held_pid)
         taken["stop"] = _ms_since(began_at_s)
         with ThreadPoolExecutor(len(standbys)) as pool:
             step_at_s = time.monotonic()
-            ends = list(pool.map(PlainServer.seal, standbys))
+            # One that is far behind is no candidate, so where its log ends need not be known.
+            scanned = [not held_pid or server is not standbys[-1] for server in standbys]
+            ends = list(pool.map(lambda server, scan: server.seal(scan=scan), standbys, scanned))
             taken["seal"] = _ms_since(step_at_s)
         order = sorted(zip(ends, standbys, strict=True), key=lambda pair: _lsn(pair[0]), reverse=True)
         candidate, *others = (server for _, server in order)
@@ -117,6 +127,18 @@ class FloorBench:
         for server in self._servers:
             if server.data.exists():
                 server.stop(signal.SIGQUIT)
+
+    def _fall_behind(self, primary: PlainServer, standby: PlainServer) -> int:
+        """As in `falling_behind`: it receives what it does not replay. Answers the process that stands still."""
+        primary.query(f"DROP TABLE IF EXISTS {TABLE}")
+        primary.query(create(TABLE))
+        pid = standby.startup_process()
+        os.kill(pid, signal.SIGSTOP)
+        primary.query(insert(TABLE, self._behind_mib))
+        written = primary.query("SELECT pg_current_wal_flush_lsn()")
+        received = f"SELECT pg_last_wal_receive_lsn() >= '{written}'::pg_lsn"
+        wait_for(lambda: standby.query(received) is True, within_s=WRITTEN_WITHIN_S)
+        return pid
 
     def _make_whole(self, old: PlainServer, candidate: PlainServer, others: list[PlainServer]) -> None:
         old.stop(signal.SIGKILL)
@@ -154,16 +176,22 @@ def measure_floor(
     runs: int = 5,
     members: int = 3,
     data_gib: float = 0.0,
+    behind_mib: int = 0,
     say: Say = print,
 ) -> Floor:
     """`say` is told how the filling goes."""
-    bench = FloorBench(folder, bin_directory, user, members=members)
+    bench = FloorBench(folder, bin_directory, user, members=members, behind_mib=behind_mib)
     try:
         bench.set_up(data_gib, say)
         found = {kind: [bench.measure(kind) for _ in range(runs)] for kind in ("kill", "switchover")}
     finally:
         bench.close()
     return Floor(found)
+
+
+def _go_on(pid: int) -> None:
+    if pid:
+        os.kill(pid, signal.SIGCONT)
 
 
 def _lsn(text: str) -> int:

@@ -152,8 +152,8 @@ class PlainServer:
             self._connection.close()
             self._connection = None
 
-    def seal(self) -> str:
-        """Withdraws the upstream, ends every receiver by pid, and scans for the end of the valid WAL."""
+    def seal(self, *, scan: bool = True) -> str:
+        """Withdraws the upstream, ends every receiver by pid, and scans for the end of the valid WAL; `0/0` without."""
         self.configure(port=str(self.port), synchronous_standby_names=FENCE)
         self.reload()
         postmaster = self.postmaster()
@@ -161,7 +161,7 @@ class PlainServer:
             for pid in receivers:
                 _kill(pid, signal.SIGTERM)
             time.sleep(0.0005)
-        return self._end_of_wal()
+        return self._end_of_wal() if scan else "0/0"
 
     def promote(self) -> int:
         """Returns the new timeline."""
@@ -170,6 +170,13 @@ class PlainServer:
         return int(
             self.query("SELECT ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int")
         )
+
+    def startup_process(self) -> int:
+        """Which replays; of a standby."""
+        found = [pid for pid, title in _children(self.postmaster()) if b"startup" in title]
+        if len(found) != 1:
+            raise RuntimeError(f"{self.name} has {len(found)} startup processes")
+        return found[0]
 
     def take_history(self, source: PlainServer, timeline: int) -> None:
         """With the history file in place it goes over to the new timeline at its first connection."""
@@ -235,7 +242,11 @@ def wait_for(true: Callable[[], bool], *, every_s: float = 0.01, within_s: float
 
 
 def _receivers(postmaster: int) -> list[int]:
-    """Receivers, and children without a title yet: one of them may become a receiver of the old upstream."""
+    return [pid for pid, title in _children(postmaster) if b"walreceiver" in title and is_live(pid)]
+
+
+def _children(postmaster: int) -> list[tuple[int, bytes]]:
+    """(pid, title)"""
     try:
         children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
     except OSError:
@@ -243,11 +254,9 @@ def _receivers(postmaster: int) -> list[int]:
     found = []
     for child in children:
         try:
-            title = Path(f"/proc/{child}/cmdline").read_bytes()
+            found.append((int(child), Path(f"/proc/{child}/cmdline").read_bytes()))
         except OSError:
             continue
-        if b"walreceiver" in title and is_live(int(child)):
-            found.append(int(child))
     return found
 
 

@@ -90,7 +90,6 @@ class Rounds:
 
     def one(self, kind: Kind, number: int) -> Run:
         status = self._whole()
-        os.sync()  # what earlier ones left to write is not this one's
         run = Run(kind.name, number, kind.name, str(status["primary"]), str(status["leader"]))
         run.profile = str(status["profile"])
         self.runs.append(run)
@@ -120,6 +119,7 @@ class Rounds:
         epoch = int(status["epoch"])
         try:
             behind = self._hold_back(run)
+            os.sync()  # what was written before is not this one's
             time.sleep(_SETTLE_S + self._dice.uniform(0, _PHASES_S))
             self._bring_with(kind, run, behind)
             self._cluster.await_writes(run.fault_at_us + 50_000)
@@ -137,6 +137,7 @@ class Rounds:
 
     def _stays(self, kind: Kind, run: Run, status: Status) -> None:
         """A control period, then as long under the fault; then nothing may have changed but who leads."""
+        os.sync()
         time.sleep(_SETTLE_S)
         watched_us = int(kind.watched_s * 1_000_000)
         control_at_us = now_us()

@@ -69,7 +69,7 @@ class FakeInstance:
     ) -> ProbeOutcome:
         return self.probe
 
-    async def keep_warm(self, replay_backlog_bytes: int) -> None:
+    async def keep_probe_warm(self) -> None:
         self.warmed_count += 1
 
 

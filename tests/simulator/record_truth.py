@@ -256,7 +256,7 @@ class RecordTruth:
             for voter in set(b.voters) - before[0]:
                 name = f"{voter}@{new.epoch}"
                 seen_at = self._streamed_at.get((str(new.primary), name), -_SEEN_LATELY_US)
-                if self.fleet.control.decided_us - seen_at > _SEEN_LATELY_US:
+                if leader.decided_us - seen_at > _SEEN_LATELY_US + leader.hidden_us:
                     yield f"R6: {voter} is added, and {new.primary} does not see it streaming"
         elif (len(old.rules), len(new.rules)) == (2, 1) and new.rules == (old.target,):
             yield from self._carried_over(new)

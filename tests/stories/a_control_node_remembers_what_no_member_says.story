@@ -17,4 +17,4 @@ epoch 2 SEALING of a; prior a of epoch 1 under ANY 1 (b, c)
 epoch 2 PROMOTING b under ANY 1 (c)
 epoch 2 STABLE under b
 succeeded: b is the primary of epoch 2
-why record_went_back : this control node has stored epoch 2, revision 120; the record is at 1, 111: it went back, and nothing is done until it is adopted
+why record_went_back : this control node has stored epoch 2, revision 119; the record is at 1, 111: it went back, and nothing is done until it is adopted

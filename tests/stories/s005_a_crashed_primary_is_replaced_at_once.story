@@ -13,8 +13,8 @@ show decided primary_crashed candidate_chosen promotion_awaited promoted settled
 epoch 2 SEALING of a; prior a of epoch 1 under ANY 1 (b, c)
 epoch 2 PROMOTING b under ANY 1 (c)
 epoch 2 STABLE under b
-rule ANY 1 (a, c)
-members a voter, b serving, c voter
+rule ANY 1 (a', c)
+members a' voter, b serving, c voter
 decided primary_crashed
 decided candidate_chosen
 decided promotion_awaited

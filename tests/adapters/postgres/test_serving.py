@@ -26,11 +26,6 @@ from agents.core.steps import (
     StopPostgres,
     WriteSettings,
 )
-from agents.postgres.promotion import promotion_statements
-from agents.postgres.rehearsing import show
-from agents.postgres.serving import serving_statements
-from agents.postgres.slots import slot_statements
-from agents.postgres.sql import Session
 from common.facts import PostgresState, WriteState
 from common.lsn import Lsn
 from common.rule import FENCE
@@ -203,13 +198,13 @@ async def test_a_standby_keeps_the_sessions_warm_in_which_it_probes_as_a_primary
         await a.serve()
         await b.follow(a)
         before = int(b.ask(sessions))
-        await b.instance.keep_warm(0)
-        await b.instance.keep_warm(0)
+        await b.instance.keep_probe_warm()
+        await b.instance.keep_probe_warm()
         assert int(b.ask(sessions)) == before + 2
         await b.perform(StopPostgres())
         await b.perform(StartStandby())
-        await b.instance.keep_warm(0)  # hears that the session is gone
-        await b.instance.keep_warm(0)
+        await b.instance.keep_probe_warm()  # hears that the session is gone
+        await b.instance.keep_probe_warm()
         before = int(b.ask(sessions)) - 2
         await b.perform(EndClients())
         await b.perform(PromotePostgres(10_000))
@@ -217,28 +212,6 @@ async def test_a_standby_keeps_the_sessions_warm_in_which_it_probes_as_a_primary
         await in_force(b, SOLO)
         assert (await b.instance.probe_commit(SOLO, 5_000)).acknowledged
         assert int(b.ask(sessions)) == before + 2
-
-
-async def test_what_a_promotion_will_ask_is_shown_to_a_standby_and_nothing_of_it_is_done(home: Home) -> None:
-    async with home.member("a") as a, home.member("b") as b:
-        await a.serve()
-        await b.follow(a)
-        session = Session(b.config)
-        before = b.ask("select count(*) from pg_stat_activity where backend_type = 'client backend'")
-        for _ in range(2):
-            await show(
-                session, (*promotion_statements(), *serving_statements(), *slot_statements()), within_ms=5_000
-            )
-        assert b.ask("select pg_is_in_recovery()")
-        assert b.ask("select count(*) from pg_replication_slots") == 0
-        there = b.ask("select count(*) from pg_stat_activity where backend_type = 'client backend'")
-        assert there == before + 1
-        await session.close()
-        await b.instance.keep_warm(0)
-        await a.stop()
-        await b.instance.keep_warm(0)  # never raises
-        await b.perform(PromotePostgres(10_000))
-        assert not b.ask("select pg_is_in_recovery()")
 
 
 async def test_a_probe_commit_without_voters_waits_and_its_late_answer_still_counts(home: Home) -> None:

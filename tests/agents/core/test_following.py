@@ -81,10 +81,18 @@ def test_a_former_primary_whose_log_is_whole_is_attached_as_it_is() -> None:
 def test_one_that_stands_still_lets_the_voters_attach_before_it_looks_and_before_it_measures_its_log(
     order: Follow, begins_with: list[str]
 ) -> None:
-    state = replace(_FORMER_PRIMARY, assignment=replace(_ORDER, order=order))
+    state = replace(_FORMER_PRIMARY, assignment=replace(_ORDER, order=order), sealed_epoch=5)
     done, _ = _performed(state, steps.EndOfWal(3, Lsn(900), None, None))
     assert done[: len(begins_with)] == begins_with
     assert done.count("Pause") == begins_with.count("Pause")
+
+
+def test_one_that_has_lost_its_state_stops_what_runs_before_anything_is_told_of_it() -> None:
+    """Seed 9326723: stopped 50 ms later, it had told as its new self how far a damaged disk had once been flushed."""
+    order = replace(_ORDER, order=replace(_FOLLOW, voter=False))
+    state = replace(_STANDBY, assignment=order, promotion_signalled=True)
+    done, _ = _performed(state, steps.EndOfWal(3, Lsn(900), None, None), _RUNNING)
+    assert done[:2] == ["Look", "StopPostgres"]
 
 
 def test_the_history_of_a_sibling_is_removed_before_it_is_attached() -> None:
