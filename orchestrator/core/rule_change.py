@@ -19,7 +19,7 @@ from orchestrator.core.members import Change
 from orchestrator.core.reasons import Because, Reason
 from orchestrator.core.record import Record
 from orchestrator.core.spec import ClusterSpec
-from orchestrator.core.stories import CLIENTS_FIRST_MS, serves
+from orchestrator.core.stories import clients_come_first, serves
 from orchestrator.core.view import ClusterView
 from orchestrator.core.wanted import primary_answers, streaming_voters, wanted_rule
 
@@ -33,9 +33,7 @@ class Waits:
 
 def settled(record: Record, view: ClusterView, now: Instant) -> Change | None:
     """k of V of R_new have flushed the first record of the new timeline: `prior` is emptied (R5)."""
-    if not record.prior or len(record.rules) != 1:
-        return None
-    if elapsed_ms(since=view.phase_since, now=now) < CLIENTS_FIRST_MS:
+    if not record.prior or len(record.rules) != 1 or clients_come_first(view, now):
         return None
     assert record.primary is not None
     seen = view.member(record.primary)
@@ -137,7 +135,7 @@ def begun(
     """(1): one step towards what is wanted, while the primary answers."""
     if record.target is not None or first_write_is_near(record, view, now, profile):
         return None
-    if record.prior and elapsed_ms(since=view.phase_since, now=now) < CLIENTS_FIRST_MS:
+    if record.prior and clients_come_first(view, now):
         return None
     wanted = wanted_rule(record, view, spec, now, profile)
     if wanted is None:

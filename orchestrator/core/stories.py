@@ -29,6 +29,10 @@ CLIENTS_FIRST_MS = 200
 store a new version, and where hosts share a machine that takes from what the clients wait for."""
 
 
+def clients_come_first(view: ClusterView, now: Instant) -> bool:
+    return elapsed_ms(since=view.phase_since, now=now) < CLIENTS_FIRST_MS
+
+
 def wanted_names(record: Record, spec: ClusterSpec, revision: int) -> WantedNames | None:
     """None while nothing is to be published: no primary, or a birth whose rule is not the spec's yet."""
     if record.phase is not Phase.STABLE or record.primary is None:
@@ -155,7 +159,7 @@ def _ended(record: Record, view: ClusterView, spec: ClusterSpec, now: Instant) -
     waited_ms = elapsed_ms(since=view.phase_since, now=now)
     if not (serves(record, view.member(record.primary)) and stands) and waited_ms < _OPERATION_PATIENCE_MS:
         return None
-    if waited_ms < CLIENTS_FIRST_MS:
+    if clients_come_first(view, now):
         return None
     same = operation.outgoing == record.primary
     text = f"{record.primary} is the primary of epoch {record.epoch}"

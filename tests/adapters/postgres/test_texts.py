@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 from agents.core.steps import Stream
 from agents.postgres import histories
 from agents.postgres.config import InstanceConfig
+from agents.postgres.files import DurableFile, write_all
 from agents.postgres.hba import hba_text, lets_clients_in
 from agents.postgres.histories import plant, real_history, trailing_placeholders
 from agents.postgres.own_files import OwnFiles
@@ -122,6 +126,31 @@ def test_what_is_withdrawn_lasts_and_what_is_granted_is_granted_again(tmp_path: 
     files.set_door(closed=False)
     assert mine.hba_file.stat().st_ino != opened
     assert files.open
+
+
+def test_a_file_that_is_still_written_is_waited_for_where_another_one_failed(tmp_path: Path) -> None:
+    """One that hung must never land after a newer one (agents/postgres/lanes.py)."""
+    failed, returned, landed = threading.Event(), threading.Event(), list[str]()
+
+    class Broken(DurableFile):
+        def write_beside(self, data: bytes) -> Path:
+            failed.set()
+            raise OSError(errno.EIO, "Input/output error")
+
+    class Slow(DurableFile):
+        def write_beside(self, data: bytes) -> Path:
+            failed.wait(10)
+            returned.wait(0.05)
+            landed.append(self.path.name)
+            return super().write_beside(data)
+
+    files = [(Broken(tmp_path / "service", None), "a"), (Slow(tmp_path / "settings", None), "b")]
+    with ThreadPoolExecutor(1) as beside:
+        with pytest.raises(OSError, match="Input/output"):
+            write_all(files, beside)
+        there = list(landed)
+        returned.set()
+    assert there == ["settings"]
 
 
 def test_closed_leaves_the_operator_s_lines_out(tmp_path: Path) -> None:
