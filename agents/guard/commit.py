@@ -1,4 +1,4 @@
-"""The commit of reason (b), made by the guard with `psql` while the agent is silent.
+"""The commit of reason (b), made by the guard with `psql` while no agent moves the deadline.
 
 One at a time, and never cancelled: a cancelled wait is answered as success. It counts only if psql saw the
 stored rule in force, the commit ended, and nothing was said on standard error (a warning says that the wait

@@ -176,12 +176,18 @@ class Guard:
             if gone:
                 self._deadline_us = None
             return
-        silent = now - self._heard_us >= self._report.lease_us // 3
-        if silent and self._commit is None and self._report.rule is not None and self._report.psql:
+        if now < self._commit_due_us(self._deadline_us):
+            return
+        if self._commit is None and self._report.rule is not None and self._report.psql:
             try:
                 self._commit = Commit(self._report)
             except OSError as error:
                 _say("commit.not_begun", why=str(error))
+
+    def _commit_due_us(self, deadline_us: int) -> int:
+        """Once it has not grown for a third of a lease, whether an agent talked meanwhile or not: one that dies
+        right after its first report, again and again, is never silent for so long, and never commits."""
+        return deadline_us - self._report.lease_us + self._report.lease_us // 3
 
     def _commit_ended(self, exit_code: int) -> None:
         assert self._commit is not None
@@ -220,7 +226,7 @@ class Guard:
             due.append(self._start_us - now)
         if self._deadline_us is not None:
             due.append(self._deadline_us - self._report.margin_us - now)
-            due.append(max(self._heard_us + self._report.lease_us // 3 - now, 50_000))
+            due.append(max(self._commit_due_us(self._deadline_us) - now, 50_000))
         return max(min(due), 0)
 
     def _order(self, number: int, _frame: object) -> None:

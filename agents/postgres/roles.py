@@ -17,6 +17,11 @@ from agents.postgres.own_files import read_password
 from agents.postgres.server import Server
 
 _ITERATIONS = 4096
+"""As RFC 7677, section 4 asks for, and PostgreSQL does."""
+_ITERATIONS_OF_A_DRAWN_ONE = 16
+_DRAWN_CHARACTERS = 32
+"""So long a password was drawn, not thought of (128 bits in hexadecimal digits): whoever holds its verifier can't
+guess it, however cheap a guess is. And a standby's receiver pays for each iteration while clients wait."""
 _ROLES = "select rolname, rolpassword, rolreplication, rolcanlogin from pg_authid where rolname = any(%s)"
 _REWIND_FUNCTIONS = (
     "pg_ls_dir(text, boolean, boolean)",
@@ -70,22 +75,29 @@ async def ensure_roles(server: Server, salt: bytes) -> None:
 
 def verifier(password: str, salt: bytes) -> str:
     """As PostgreSQL stores it (RFC 5803)."""
-    client, server = _keys(password, salt, _ITERATIONS)
+    iterations = _iterations(password)
+    client, server = _keys(password, salt, iterations)
     stored = base64.b64encode(hashlib.sha256(client).digest()).decode()
     server_key = base64.b64encode(server).decode()
-    return f"SCRAM-SHA-256${_ITERATIONS}:{base64.b64encode(salt).decode()}${stored}:{server_key}"
+    return f"SCRAM-SHA-256${iterations}:{base64.b64encode(salt).decode()}${stored}:{server_key}"
 
 
 def fits(stored: str, password: str) -> bool:
-    """Whether a stored verifier is of this password."""
+    """Whether a stored verifier is of this password, with as many iterations as it wants."""
     try:
         _, rest, keys = stored.split("$")
         iterations, salt = rest.split(":")
+        if int(iterations) != _iterations(password):
+            return False
         wanted = base64.b64decode(keys.split(":")[1])
         _, server = _keys(password, base64.b64decode(salt), int(iterations))
     except ValueError:
         return False
     return hmac.compare_digest(server, wanted)
+
+
+def _iterations(password: str) -> int:
+    return _ITERATIONS if len(password) < _DRAWN_CHARACTERS else _ITERATIONS_OF_A_DRAWN_ONE
 
 
 def _keys(password: str, salt: bytes, iterations: int) -> tuple[bytes, bytes]:

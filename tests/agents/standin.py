@@ -4,7 +4,7 @@
 
 It writes its pid into FOLDER/agents (one line each start) and reads its part from FOLDER/part:
 `live` (reports every 50 ms without moving the deadline), `renew` (moves it each time), `link` (does so as the
-agent's own end of the channel does), `silent` (reports once).
+agent's own end of the channel does), `silent` (reports once), `die` (reports once and ends).
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ def main() -> None:
     send(end, report)
     with (folder / "agents").open("a") as file:
         file.write(f"{os.getpid()} {word.deadline_us}\n")
+    if part["do"] == "die":
+        sys.exit(1)
     if part["do"] == "link":
         asyncio.run(_link(folder, end, report))
     while True:

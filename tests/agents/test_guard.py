@@ -120,6 +120,22 @@ def test_while_the_agent_is_silent_the_guards_own_commit_moves_the_deadline(
     assert host.postgres_runs() is counts
 
 
+def test_agents_that_die_after_their_first_report_do_not_keep_the_guard_from_its_own_commit(
+    host: Host,
+) -> None:
+    # One after the other talks in time, and none lives long enough to commit (seed 9503461).
+    host.start(
+        do="die",
+        deadline_in_ms=1_200,
+        lease_ms=2_000,
+        rule="",
+        psql=["sh", "-c", "cat >/dev/null; echo primacy-committed"],
+    )
+    time.sleep(3)
+    assert len(host.agents()) > 3
+    assert host.postgres_runs()
+
+
 def test_when_the_guard_is_killed_its_agent_becomes_a_guard_with_a_new_agent(host: Host) -> None:
     host.start(do="live", deadline_in_ms=3_000)
     assert host.guard is not None

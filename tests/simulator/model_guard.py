@@ -1,5 +1,5 @@
 """The guard (agents/guard/guard.py) in virtual time: keeps an agent alive, holds a copy of the deadline,
-makes the commit of reason (b) itself while the agent is silent, kills PostgreSQL when the deadline is near.
+makes the commit of reason (b) itself while no agent moves it, kills PostgreSQL when the deadline is near.
 
 The daemon's guard is a loop over sockets and processes, so this is a model and not the code itself; its
 conditions are that loop's, line by line. The agent's reports arrive at once unless one of the two is frozen.
@@ -173,9 +173,7 @@ class Guard:
         if now >= final_at:
             self._kill_postgres()
             return []
-        if self._silent_since is None:
-            return [final_at]
-        begin_at = self._silent_since + report.lease_ms * MS_US // 3
+        begin_at = self._deadline_at - report.lease_ms * MS_US + report.lease_ms * MS_US // 3
         if self._committing and self._commit_run != self.host.agent.postgres.run:
             self._committing = False  # its server is gone, psql ended
         if report.rule is None:

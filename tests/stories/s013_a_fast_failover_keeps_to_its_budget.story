@@ -38,4 +38,4 @@ timeline 2, the highest ever allocated is 2
 epoch 2 SEALING of a; prior a of epoch 1 under ANY 2 (b, c)
 epoch 2 PROMOTING b under ANY 1 (c)
 epoch 2 STABLE under b
-rule ANY 2 (a, c)
+rule ANY 2 (a', c)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import errno
+import hashlib
+import hmac
 import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -227,6 +230,24 @@ def test_a_verifier_fits_its_password_alone() -> None:
     assert fits(stored, "geheim")
     assert not fits(stored, "other")
     assert not fits("md5 something", "geheim")
+
+
+@pytest.mark.parametrize(
+    ("password", "iterations"),
+    [("geheim", 4096), ("0123456789abcdef0123456789abcde", 4096), ("0123456789abcdef0123456789abcdef", 16)],
+)
+def test_a_password_that_was_drawn_costs_a_standby_few_iterations(password: str, iterations: int) -> None:
+    stored = verifier(password, b"0123456789abcdef")
+    assert stored.startswith(f"SCRAM-SHA-256${iterations}:")
+    assert fits(stored, password)
+
+
+def test_a_verifier_of_another_number_of_iterations_is_made_anew() -> None:
+    drawn, salt = "0123456789abcdef0123456789abcdef", b"0123456789abcdef"
+    salted = hashlib.pbkdf2_hmac("sha256", drawn.encode(), salt, 4096)
+    client, server = (hmac.digest(salted, key, "sha256") for key in (b"Client Key", b"Server Key"))
+    keys = ":".join(base64.b64encode(key).decode() for key in (hashlib.sha256(client).digest(), server))
+    assert not fits(f"SCRAM-SHA-256$4096:{base64.b64encode(salt).decode()}${keys}", drawn)
 
 
 @pytest.mark.parametrize(
