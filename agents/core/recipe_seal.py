@@ -32,7 +32,7 @@ from common.rule import FENCE
 _NOTHING_THERE = (PostgresState.ABSENT, PostgresState.HALF)
 _RUNNING = (PostgresState.STARTING, PostgresState.STANDBY, PostgresState.PRIMARY, PostgresState.DYING)
 
-_STANDBYS_FIRST_MS = 100
+_STANDBYS_FIRST_MS = 300
 """A primary that has crashed, of which nothing runs any more, acknowledges nothing. Its seal is wanted only where its
 standbys don't resolve its prior (R2), and takes some twenty milliseconds of a processor, which are theirs first where
 hosts share a machine. Where it is wanted, so much later."""

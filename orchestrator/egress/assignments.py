@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from common.assignment import Assignment, Version
+from common.assignment import Assignment, Seal, Version
 from common.codec import encode
 from common.ids import ClusterName, IncarnationId, MemberName
 
@@ -47,7 +47,7 @@ class Stream:
         while True:
             wanted = self._wanted
             mine = wanted is not None and wanted.incarnation == self.incarnation
-            if wanted is not None and mine and wanted != self._written:
+            if wanted is not None and mine and wanted != self._written and not self._can_wait(wanted):
                 self._written = wanted
                 return encode(wanted)
             self._idle.set()
@@ -58,7 +58,20 @@ class Stream:
                     await self._changed.wait()
             except TimeoutError:
                 if wanted is not None and wanted is self._wanted and self.obeyed != wanted.version:
+                    self._written = wanted
                     return encode(wanted)
+
+    def _can_wait(self, wanted: Assignment) -> bool:
+        """Until it is repeated: while a candidate is promoted the others stay sealed, and need no disk and no processor
+        to be told so. What comes next is written at once, and is the higher version anyway (R7)."""
+        before = self._written
+        return (
+            before is not None
+            and isinstance(wanted.order, Seal)
+            and before.order == wanted.order
+            and before.incarnation == wanted.incarnation
+            and before.version.epoch == wanted.version.epoch
+        )
 
     async def idle(self) -> None:
         """Once the newest was handed to gRPC."""
