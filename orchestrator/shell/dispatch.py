@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
 from typing import Any, Protocol, assert_never
 
 import structlog
@@ -35,8 +34,6 @@ from orchestrator.telemetry.metrics import Metrics
 log = structlog.get_logger()
 
 FAILPOINT_WAITS_S = 1.0
-WRITTEN_WITHIN_S = 0.02
-"""A stream that takes nothing holds up what else is to be done for no longer."""
 
 
 class Assignments(Protocol):
@@ -110,8 +107,6 @@ class Dispatch:
         self._wanted: dict[ClusterName, WantedNames] = {}
         self._isolated: dict[ClusterName, bool] = {}
         """Of every cluster of this term: whether its newest decision wants to stand down."""
-        self._after_orders: dict[ClusterName, list[Effect]] = {}
-        """What waits until the orders have left, in this order."""
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -128,15 +123,13 @@ class Dispatch:
             case.offered = decision.assignments
             self._assignments.offer(case.cluster, decision.assignments)
             self._keep_warm(case)
-            if new:
-                self._orders_first(case.cluster)
-        self._isolated[case.cluster] = any(isinstance(effect, StandDown) for effect in decision.effects)
-        waiting = self._after_orders.get(case.cluster)
-        if waiting is not None:
-            waiting.extend(decision.effects)
-        else:
+        if decision.effects:
+            wants_out = any(isinstance(effect, StandDown) for effect in decision.effects)
+            self._isolated[case.cluster] = wants_out
             for effect in decision.effects:
                 self._perform(case.cluster, effect)
+        else:
+            self._isolated[case.cluster] = False
         if not new:
             return None
         case.dispatched_revision = case.revision
@@ -155,24 +148,7 @@ class Dispatch:
         self._running.clear()
         self._wanted.clear()
         self._isolated.clear()
-        self._after_orders.clear()
         self._assignments.close_all()
-
-    # ---- orders first ----
-
-    def _orders_first(self, cluster: ClusterName) -> None:
-        """Members begin with what they are told while this node still tells its story and writes names."""
-        if self._tasks is None:
-            return
-        self._after_orders.setdefault(cluster, [])
-        self._once(self._when_written(cluster), "orders", cluster)
-
-    async def _when_written(self, cluster: ClusterName) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(WRITTEN_WITHIN_S):
-                await self._assignments.written(cluster)
-        for effect in self._after_orders.pop(cluster, ()):
-            self._perform(cluster, effect)
 
     # ---- kinds of effects ----
 
