@@ -99,8 +99,9 @@ class Follow(Order, frozen=True, tag="follow"):
     history: tuple[HistoryStep, ...]
     """The whole history of `timeline`, lowest first; gaps in the ids are placeholders."""
     rebuild: Rebuild | None = None
-    voter: bool = True
-    """Named in the rule: commits wait for it. Another one leaves the voters the first moment."""
+    awaited: bool = True
+    """Commits wait for it: it is one of the k voters from whom they are expected first. All others leave those the first
+    moment."""
 
 
 AnyOrder = Wait | Initialise | Seal | Promote | Serve | Follow

@@ -38,11 +38,11 @@ from common.ids import application_name, slot_name
 from common.rule import FENCE
 
 _RUNNING = (PostgresState.STANDBY, PostgresState.STARTING)
-_VOTERS_FIRST_MS = 300
-"""Commits wait for the voters to attach; whatever others do beside that takes the new primary's attention, and where
-hosts share a machine its disk and processors too. Later changes nothing for anybody."""
-_VOTERS_LOOK_FIRST_MS = 50
-"""So much for the voters' way to their streams, where a failover goes before. Not of one that has lost its state: what it
+_AWAITED_FIRST_MS = 300
+"""Commits wait for k voters to attach; whatever others do beside that takes the new primary's attention, and where hosts
+share a machine its disk and processors too. So much later the others are there, should one of the k not come."""
+_AWAITED_LOOK_FIRST_MS = 50
+"""So much for their way to their streams, where a failover goes before. Not of one that has lost its state: what it
 tells of a PostgreSQL that it stops next, for it can't know what that was told, would no longer be true then (seed 9326723).
 """
 _RECEIVER_FIRST_MS = 50
@@ -65,8 +65,8 @@ def follow(state: AgentState, assignment: Assignment, order: Follow) -> Recipe[N
     if state.rebuilding:
         yield from _rebuild(state, assignment, order, state.rebuilding)
         return
-    if not order.voter and state.sealed_epoch == state.obeyed.epoch:
-        yield Pause(_VOTERS_LOOK_FIRST_MS)
+    if not order.awaited and state.sealed_epoch == state.obeyed.epoch:
+        yield Pause(_AWAITED_LOOK_FIRST_MS)
     sight = yield from asking.look()
     if sight.postgres in (PostgresState.ABSENT, PostgresState.HALF):
         if sight.system_identifier not in ("", assignment.system_identifier):
@@ -98,8 +98,8 @@ def follow(state: AgentState, assignment: Assignment, order: Follow) -> Recipe[N
             yield WriteSettings(FENCE, stream, closed=False)
         yield from _stay_attached(stream, sight)
         return
-    if sight.postgres is PostgresState.STOPPED and not order.voter and order.rebuild is None:
-        yield Pause(_VOTERS_FIRST_MS)
+    if sight.postgres is PostgresState.STOPPED and not order.awaited and order.rebuild is None:
+        yield Pause(_AWAITED_FIRST_MS)
     position, damaged = yield from _end_position(state, sight)
     if damaged:
         yield from asking.stop()  # it would tell the next one, too, how far this one had flushed
@@ -142,8 +142,8 @@ def _end_position(state: AgentState, sight: Sight) -> Recipe[tuple[Position, boo
 
 
 def _attach(order: Follow, stream: Stream, sight: Sight, position: Position) -> Recipe[None]:
-    if not order.voter and sight.postgres not in (PostgresState.STANDBY, PostgresState.STOPPED):
-        yield Pause(_VOTERS_FIRST_MS)
+    if not order.awaited and sight.postgres not in (PostgresState.STANDBY, PostgresState.STOPPED):
+        yield Pause(_AWAITED_FIRST_MS)
     stopped = yield from _forget_siblings(order, position)
     yield PlaceHistories(order.timeline, order.history)
     yield WriteSettings(FENCE, stream, closed=False)

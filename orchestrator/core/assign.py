@@ -20,15 +20,16 @@ from common.assignment import (
     Version,
     Wait,
 )
-from common.ids import slot_name
+from common.ids import MemberName, slot_name
 from orchestrator.core.record import MemberRecord, Phase, Record
 
 
 def assignments(record: Record, revision: int) -> tuple[Assignment, ...]:
     """One for each member that the record knows an incarnation of, and has something to say to; in the order in which
-    they are sent: the candidate, or else the voters, first, for whom commits wait."""
-    voters = {voter.member for rule in record.rules for voter in rule.voters}
-    waited_for = voters if record.candidate is None else {record.candidate}
+    they are sent: those first whose seals decide, then the candidate, then those for whom commits wait."""
+    waited_for = _voters(record) if record.phase is Phase.SEALING else _awaited(record)
+    if record.candidate is not None:
+        waited_for = {record.candidate}
     return tuple(
         Assignment(
             cluster=record.cluster,
@@ -42,6 +43,21 @@ def assignments(record: Record, revision: int) -> tuple[Assignment, ...]:
         for member in sorted(record.members, key=lambda member: member.name not in waited_for)
         if member.incarnation is not None and (order := _order(record, member)) is not None
     )
+
+
+def _voters(record: Record) -> set[MemberName]:
+    return {voter.member for rule in record.rules for voter in rule.voters}
+
+
+def _awaited(record: Record) -> set[MemberName]:
+    """k voters of each rule, from whom an acknowledgement is expected first: rather not one that was the primary, which
+    may have to be started before it can follow. Where one of them does not come the others are there a moment later."""
+    outgoing = {prior.primary for prior in record.prior}
+    return {
+        voter.member
+        for rule in record.rules
+        for voter in sorted(rule.voters, key=lambda voter: voter.member in outgoing)[: rule.k]
+    }
 
 
 def _order(record: Record, member: MemberRecord) -> AnyOrder | None:
@@ -63,9 +79,9 @@ def _order(record: Record, member: MemberRecord) -> AnyOrder | None:
 
 def _slots(record: Record, primary: MemberRecord) -> tuple[str, ...]:
     """For all members, of the epoch (R5, R12); those first for whom commits wait."""
-    voters = {voter.member for rule in record.rules for voter in rule.voters}
+    awaited = _awaited(record)
     others = [m for m in record.members if m.number and m.name != primary.name]
-    others.sort(key=lambda m: m.name not in voters)
+    others.sort(key=lambda m: m.name not in awaited)
     return tuple(slot_name(m.name, m.number, record.epoch) for m in others)
 
 
@@ -101,5 +117,5 @@ def _follow(record: Record, member: MemberRecord) -> Follow:
         record.timeline,
         record.history,
         rebuild,
-        voter=any(member.voter in rule.voters for rule in record.rules),
+        awaited=member.name in _awaited(record),
     )

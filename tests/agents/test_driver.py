@@ -29,7 +29,7 @@ from common.rule import SOLO
 from tests.agents.fake_instance import FakeClock, FakeInstance, acknowledged
 
 ME = IncarnationId("a" * 16)
-CLONE_NOT_YET = Follow(Upstream(MemberName("b"), "10.0.0.2", 5432), 1, (), voter=True)
+CLONE_NOT_YET = Follow(Upstream(MemberName("b"), "10.0.0.2", 5432), 1, (), awaited=True)
 CLONE = Follow(Upstream(MemberName("b"), "10.0.0.2", 5432), 1, (), Rebuild(None))
 
 

@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from common.assignment import Promote
+from common.assignment import Follow, Promote
 from common.facts import PostgresState
 from common.ids import MemberName
+from common.rule import SOLO, Rule
 from common.timebase import before_ms
 from orchestrator.core.assign import assignments
-from orchestrator.core.record import Operation, Phase
+from orchestrator.core.record import Operation, Phase, Prior
 from orchestrator.core.stories import CLIENTS_FIRST_MS, tell, wanted_names
 from orchestrator.core.view import Names, Writes
-from tests.core.builders import NOW, any_of, at, heard, record, view
+from tests.core.builders import NOW, any_of, at, heard, member, record, view
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,26 @@ def test_orders_are_sent_to_those_first_whom_commits_wait_for(
     sent = assignments(record(**changes), 11)
     assert [assignment.member for assignment in sent] == order
     assert isinstance(sent[0].order, Promote) == ("candidate" in changes)
+
+
+@pytest.mark.parametrize(
+    ("rule", "outgoing", "awaited"),
+    [
+        pytest.param(any_of(1, "b", "c", "d"), "", {"b"}, id="one_is_enough"),
+        pytest.param(any_of(2, "b", "c", "d"), "", {"b", "c"}, id="two_are_needed"),
+        pytest.param(any_of(1, "b", "c", "d"), "b", {"c"}, id="the_old_primary_is_started_first"),
+        pytest.param(any_of(2, "b", "c"), "b", {"b", "c"}, id="nobody_else_is_there"),
+        pytest.param(SOLO, "", set[str](), id="no_commit_waits"),
+    ],
+)
+def test_as_many_voters_as_commits_wait_for_attach_before_the_others(
+    rule: Rule, outgoing: str, awaited: set[str]
+) -> None:
+    prior = tuple(Prior(2, MemberName(name), 1, any_of(1, "a")) for name in outgoing)
+    now = record(members=tuple(map(member, "abcd")), rules=(rule,), prior=prior)
+    sent = assignments(now, 11)
+    assert {one.member for one in sent if isinstance(one.order, Follow) and one.order.awaited} == awaited
+    assert {one.member for one in sent[: len(awaited)]} == awaited
 
 
 @pytest.mark.parametrize(("stable_for_ms", "ends"), [(CLIENTS_FIRST_MS - 1, False), (CLIENTS_FIRST_MS, True)])

@@ -66,13 +66,13 @@ def test_a_former_primary_whose_log_is_whole_is_attached_as_it_is() -> None:
     ("order", "begins_with"),
     [
         pytest.param(
-            replace(_FOLLOW, voter=False),
+            replace(_FOLLOW, awaited=False),
             ["Pause", "Look", "Pause", "StopPostgres"],
             id="nobody_waits_for_it",
         ),
         pytest.param(_FOLLOW, ["Look", "StopPostgres", "WriteSettings"], id="commits_wait_for_it"),
         pytest.param(
-            replace(_FOLLOW, voter=False, rebuild=Rebuild(Position(3, Lsn(900)))),
+            replace(_FOLLOW, awaited=False, rebuild=Rebuild(Position(3, Lsn(900)))),
             ["Pause", "Look", "StopPostgres", "WriteSettings"],
             id="its_log_was_measured_already",
         ),
@@ -89,7 +89,7 @@ def test_one_that_stands_still_lets_the_voters_attach_before_it_looks_and_before
 
 def test_one_that_has_lost_its_state_stops_what_runs_before_anything_is_told_of_it() -> None:
     """Seed 9326723: stopped 50 ms later, it had told as its new self how far a damaged disk had once been flushed."""
-    order = replace(_ORDER, order=replace(_FOLLOW, voter=False))
+    order = replace(_ORDER, order=replace(_FOLLOW, awaited=False))
     state = replace(_STANDBY, assignment=order, promotion_signalled=True)
     done, _ = _performed(state, steps.EndOfWal(3, Lsn(900), None, None), _RUNNING)
     assert done[:2] == ["Look", "StopPostgres"]
