@@ -11,7 +11,7 @@ show members
 show decided rebuild_allowed
 ----
 rule ANY 1 (b, c) -> ANY 1 (c)
-decided rebuild_allowed
+never decided rebuild_allowed
 rule ANY 1 (b', c)
 members a serving, b' voter, c voter
 decided rebuild_allowed

@@ -18,7 +18,7 @@ until whole
 ----
 record epoch 1 STABLE of a, settled
 epoch 2 SEALING of a; prior a of epoch 1 under ANY 2 (b, c, d)
-epoch 2 PROMOTING b under ANY 2 (c, d')
+epoch 2 PROMOTING b under ANY 1 (c)
 epoch 2 STABLE under b
 writes are acknowledged
 members a silent, b serving, c voter, d' voter
