@@ -35,7 +35,7 @@ _RUNNING = (PostgresState.STARTING, PostgresState.STANDBY, PostgresState.PRIMARY
 _STANDBYS_FIRST_MS = 300
 """A primary that has crashed, of which nothing runs any more, acknowledges nothing. Its seal is wanted only where its
 standbys don't resolve its prior (R2), and takes some twenty milliseconds of a processor, which are theirs first where
-hosts share a machine. Where it is wanted, so much later."""
+hosts share a machine. Where it is wanted, so much later; one that served alone is wanted always."""
 
 
 def seal(state: AgentState, order: Seal, profile: Profile) -> Recipe[None]:
@@ -74,7 +74,8 @@ def acts_as_primary(state: AgentState, sight: Sight) -> bool:
 
 def _seal_primary(state: AgentState, sight: Sight, order: Seal, profile: Profile) -> Recipe[None]:
     clean_within_ms = profile.drain_within_ms if order.drain else 0
-    if sight.postgres is PostgresState.STOPPED and not order.drain:
+    alone = state.serving_rule is not None and not state.serving_rule.waits
+    if sight.postgres is PostgresState.STOPPED and not order.drain and not alone:
         yield Pause(_STANDBYS_FIRST_MS)
     if order.drain and sight.postgres is PostgresState.PRIMARY:
         # Together they keep to the time that the leader grants.

@@ -79,7 +79,11 @@ def asks_the_same(before: Assignment | None, new: Assignment) -> bool:
         return True  # sealed is sealed, cleanly or not
     if isinstance(before.order, Promote) and isinstance(new.order, Serve):
         return serves_as_promoted(before.order, new.order)
-    return isinstance(new.order, Follow) and replace(before, version=new.version) == new
+    if isinstance(before.order, Follow) and isinstance(new.order, Follow):
+        # `awaited` says when, and never what.
+        as_new = replace(before.order, awaited=new.order.awaited)
+        return replace(before, version=new.version, order=as_new) == new
+    return False
 
 
 def serves_as_promoted(promoted: Promote, serve: Serve) -> bool:

@@ -234,7 +234,7 @@ class AwaitReplay(Step, frozen=True):
 
 
 class PromotePostgres(Step, frozen=True):
-    """→ Promoted. pg_promote(false), client sessions ended, and a poll each millisecond, at most `within_ms`."""
+    """→ Promoted. pg_promote(false), client sessions ended, and a poll each three milliseconds, at most `within_ms`."""
 
     within_ms: int
 

@@ -40,6 +40,8 @@ FAST_STOP_US = 30 * SECOND_US
 IMMEDIATE_STOP_US = 5 * SECOND_US
 AGENT_STOP_US = 5 * SECOND_US
 TURN_US = 250_000
+COMMITS_EVERY_US = 100_000
+"""One that fails at once (no connection is left, another rule is in force) is not begun again at once."""
 EXIT_BAD_CONFIG = 2
 
 
@@ -56,6 +58,7 @@ class Guard:
         self._start_us = now_us()
         self._deaths = 0
         self._commit: Commit | None = None
+        self._next_commit_us = 0
         self._selector = selectors.DefaultSelector()
         self._ordered: signal.Signals | None = None
 
@@ -179,15 +182,17 @@ class Guard:
         if now < self._commit_due_us(self._deadline_us):
             return
         if self._commit is None and self._report.rule is not None and self._report.psql:
+            self._next_commit_us = now + COMMITS_EVERY_US
             try:
                 self._commit = Commit(self._report)
             except OSError as error:
                 _say("commit.not_begun", why=str(error))
 
     def _commit_due_us(self, deadline_us: int) -> int:
-        """Once it has not grown for a third of a lease, whether an agent talked meanwhile or not: one that dies
-        right after its first report, again and again, is never silent for so long, and never commits."""
-        return deadline_us - self._report.lease_us + self._report.lease_us // 3
+        """Once the last reason to stay up began a third of a lease ago, whether an agent talked meanwhile or not: one
+        that dies right after its first report, again and again, is never silent for so long, and never commits."""
+        third_us = self._report.lease_us // 3
+        return max(deadline_us - self._report.lease_us + third_us, self._next_commit_us)
 
     def _commit_ended(self, exit_code: int) -> None:
         assert self._commit is not None

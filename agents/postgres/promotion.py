@@ -1,6 +1,6 @@
 """PromotePostgres: the order itself, and seeing it done (protocol.md, R11; V11).
 
-pg_promote(true) looks every 100 ms; a statement that looks every few is done in 20 to 30.
+pg_promote(true) looks every 100 ms; a statement that looks every few milliseconds is done in 20 to 30.
 """
 
 from __future__ import annotations

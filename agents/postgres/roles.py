@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 
 from psycopg import sql
 
@@ -17,11 +18,11 @@ from agents.postgres.own_files import read_password
 from agents.postgres.server import Server
 
 _ITERATIONS = 4096
-"""As RFC 7677, section 4 asks for, and PostgreSQL does."""
+"""As RFC 7677, section 4 says there should be at least, and as PostgreSQL does."""
 _ITERATIONS_OF_A_DRAWN_ONE = 16
-_DRAWN_CHARACTERS = 32
-"""So long a password was drawn, not thought of (128 bits in hexadecimal digits): whoever holds its verifier can't
-guess it, however cheap a guess is. And a standby's receiver pays for each iteration while clients wait."""
+_DRAWN = re.compile(r"[0-9a-f]{32,}", re.IGNORECASE)
+"""What `openssl rand -hex 32` prints, or half of it: drawn, not thought of. Whoever holds its verifier can't guess 128
+bits, however cheap a guess is. And a standby's receiver pays for each iteration while clients wait."""
 _ROLES = "select rolname, rolpassword, rolreplication, rolcanlogin from pg_authid where rolname = any(%s)"
 _REWIND_FUNCTIONS = (
     "pg_ls_dir(text, boolean, boolean)",
@@ -97,7 +98,7 @@ def fits(stored: str, password: str) -> bool:
 
 
 def _iterations(password: str) -> int:
-    return _ITERATIONS if len(password) < _DRAWN_CHARACTERS else _ITERATIONS_OF_A_DRAWN_ONE
+    return _ITERATIONS_OF_A_DRAWN_ONE if _DRAWN.fullmatch(password) else _ITERATIONS
 
 
 def _keys(password: str, salt: bytes, iterations: int) -> tuple[bytes, bytes]:

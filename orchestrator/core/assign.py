@@ -20,14 +20,17 @@ from common.assignment import (
     Version,
     Wait,
 )
-from common.ids import MemberName, slot_name
+from common.ids import slot_name
+from common.rule import Voter
 from orchestrator.core.record import MemberRecord, Phase, Record
 
 
 def assignments(record: Record, revision: int) -> tuple[Assignment, ...]:
     """One for each member that the record knows an incarnation of, and has something to say to; in the order in which
-    they are sent: those first whose seals decide, then the candidate, then those for whom commits wait."""
-    waited_for = _voters(record) if record.phase is Phase.SEALING else _awaited(record)
+    they are sent: who is waited for in this phase first (all voters' seals, the candidate, those that commits wait for)."""
+    waited_for = {voter.member for voter in _awaited(record)}
+    if record.phase is Phase.SEALING:
+        waited_for = {voter.member for rule in record.rules for voter in rule.voters}
     if record.candidate is not None:
         waited_for = {record.candidate}
     return tuple(
@@ -45,19 +48,17 @@ def assignments(record: Record, revision: int) -> tuple[Assignment, ...]:
     )
 
 
-def _voters(record: Record) -> set[MemberName]:
-    return {voter.member for rule in record.rules for voter in rule.voters}
-
-
-def _awaited(record: Record) -> set[MemberName]:
-    """k voters of each rule, from whom an acknowledgement is expected first: rather not one that was the primary, which
-    may have to be started before it can follow. Where one of them does not come the others are there a moment later."""
+def _awaited(record: Record) -> set[Voter]:
+    """k voters of each rule, from whom an acknowledgement is expected first: rather not an incarnation that is no more,
+    nor one that was the primary, which may have to be started before it can follow. Where one of them does not come the
+    others are there a moment later."""
+    present = {member.voter for member in record.members}
     outgoing = {prior.primary for prior in record.prior}
-    return {
-        voter.member
-        for rule in record.rules
-        for voter in sorted(rule.voters, key=lambda voter: voter.member in outgoing)[: rule.k]
-    }
+
+    def last(voter: Voter) -> tuple[bool, bool]:
+        return voter not in present, voter.member in outgoing
+
+    return {voter for rule in record.rules for voter in sorted(rule.voters, key=last)[: rule.k]}
 
 
 def _order(record: Record, member: MemberRecord) -> AnyOrder | None:
@@ -81,7 +82,7 @@ def _slots(record: Record, primary: MemberRecord) -> tuple[str, ...]:
     """For all members, of the epoch (R5, R12); those first for whom commits wait."""
     awaited = _awaited(record)
     others = [m for m in record.members if m.number and m.name != primary.name]
-    others.sort(key=lambda m: m.name not in awaited)
+    others.sort(key=lambda m: m.voter not in awaited)
     return tuple(slot_name(m.name, m.number, record.epoch) for m in others)
 
 
@@ -117,5 +118,5 @@ def _follow(record: Record, member: MemberRecord) -> Follow:
         record.timeline,
         record.history,
         rebuild,
-        awaited=member.name in _awaited(record),
+        awaited=member.voter in _awaited(record),
     )

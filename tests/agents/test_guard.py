@@ -136,6 +136,25 @@ def test_agents_that_die_after_their_first_report_do_not_keep_the_guard_from_its
     assert host.postgres_runs()
 
 
+@pytest.mark.parametrize(
+    ("agent", "deadline_in_ms", "at_most"),
+    [
+        pytest.param("renew", 6_000, 0, id="none_beside_an_agent_that_moves_the_deadline"),
+        pytest.param("live", 3_000, 11, id="one_that_fails_is_not_begun_again_at_once"),
+    ],
+)
+def test_the_guard_begins_no_more_commits_of_its_own_than_are_wanted(
+    host: Host, agent: str, deadline_in_ms: int, at_most: int
+) -> None:
+    begun = host.folder / "begun"
+    psql = ["sh", "-c", f"cat >/dev/null; echo one >> {begun}; exit 1"]
+    host.start(do=agent, deadline_in_ms=deadline_in_ms, lease_ms=6_000, rule="", psql=psql)
+    time.sleep(1)
+    count = len(begun.read_text().splitlines()) if begun.exists() else 0
+    assert count <= at_most
+    assert (count > 0) is (at_most > 0)
+
+
 def test_when_the_guard_is_killed_its_agent_becomes_a_guard_with_a_new_agent(host: Host) -> None:
     host.start(do="live", deadline_in_ms=3_000)
     assert host.guard is not None

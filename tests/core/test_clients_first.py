@@ -10,13 +10,13 @@ from msgspec.structs import replace
 from common.assignment import Follow, Promote
 from common.facts import PostgresState
 from common.ids import MemberName
-from common.rule import SOLO, Rule
+from common.rule import SOLO, Rule, Voter, quorum
 from common.timebase import before_ms
 from orchestrator.core.assign import assignments
 from orchestrator.core.record import Operation, Phase, Prior
 from orchestrator.core.stories import CLIENTS_FIRST_MS, tell, wanted_names
 from orchestrator.core.view import Names, Writes
-from tests.core.builders import NOW, any_of, at, heard, member, record, view
+from tests.core.builders import NOW, any_of, at, heard, member, record, view, voters
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,9 @@ def test_orders_are_sent_to_those_first_whom_commits_wait_for(
         pytest.param(any_of(2, "b", "c", "d"), "", {"b", "c"}, id="two_are_needed"),
         pytest.param(any_of(1, "b", "c", "d"), "b", {"c"}, id="the_old_primary_is_started_first"),
         pytest.param(any_of(2, "b", "c"), "b", {"b", "c"}, id="nobody_else_is_there"),
+        pytest.param(
+            quorum((Voter(MemberName("b"), 9), *voters("c", "d")), 1), "", {"c"}, id="one_is_another_by_now"
+        ),
         pytest.param(SOLO, "", set[str](), id="no_commit_waits"),
     ],
 )

@@ -47,6 +47,7 @@ class Guard:
         self._deaths = 0
         self._committing = False
         self._commit_run = 0
+        self._next_commit_at = host.clock.now
         self._timer = 0
         self._unread: Report | None = None
         """What waits in the socket of a frozen guard; only the newest says anything new."""
@@ -173,7 +174,8 @@ class Guard:
         if now >= final_at:
             self._kill_postgres()
             return []
-        begin_at = self._deadline_at - report.lease_ms * MS_US + report.lease_ms * MS_US // 3
+        third_us = report.lease_ms * MS_US // 3
+        begin_at = max(self._deadline_at - report.lease_ms * MS_US + third_us, self._next_commit_at)
         if self._committing and self._commit_run != self.host.agent.postgres.run:
             self._committing = False  # its server is gone, psql ended
         if report.rule is None:
@@ -182,8 +184,9 @@ class Guard:
             return [final_at, now + _COMMITS_EVERY_US]
         if now < begin_at:
             return [final_at, begin_at]
+        self._next_commit_at = Instant(now + _COMMITS_EVERY_US)
         self._commit(report)
-        return [final_at, now + _COMMITS_EVERY_US]
+        return [final_at, self._next_commit_at]
 
     def _kill_postgres(self) -> None:
         life = self.life

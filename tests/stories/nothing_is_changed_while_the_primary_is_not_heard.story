@@ -7,6 +7,7 @@ set c nofailover
 run 2s
 show rule
 mend
+run 3s
 until whole
 show rule
 ----

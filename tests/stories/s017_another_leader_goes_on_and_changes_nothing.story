@@ -18,7 +18,7 @@ show record
 ----
 record epoch 1 STABLE of a, settled
 rule ANY 1 (b, c)
-why primary_late a
+why primary_healthy a
 epoch 2 SEALING of a; prior a of epoch 1 under ANY 1 (b, c)
 epoch 2 PROMOTING b under ANY 1 (c)
 epoch 2 STABLE under b

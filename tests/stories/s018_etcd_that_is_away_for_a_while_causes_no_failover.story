@@ -17,4 +17,4 @@ writes are acknowledged
 writes are acknowledged
 record epoch 1 STABLE of a, settled
 rule ANY 1 (b, c)
-why primary_healthy a
+why primary_late a

@@ -19,8 +19,8 @@ show members
 epoch 2 SEALING of a; prior a of epoch 1 under ANY 1 (b, c)
 epoch 2 PROMOTING b under ANY 1 (c)
 epoch 2 STABLE under b
-epoch 3 SEALING of b; prior b of epoch 2 under ANY 1 (a, c)
-epoch 3 PROMOTING c under ANY 1 (a)
+epoch 3 SEALING of b; prior b of epoch 2 under ANY 1 (a', c)
+epoch 3 PROMOTING c under ANY 1 (a')
 epoch 3 STABLE under c
 succeeded: c is the primary of epoch 3
-members a voter, b voter, c serving
+members a' voter, b voter, c serving

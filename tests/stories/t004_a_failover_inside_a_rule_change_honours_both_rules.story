@@ -12,6 +12,6 @@ until whole
 show rule
 ----
 epoch 2 SEALING of a; prior a of epoch 1 under ANY 1 (b, c); a of epoch 1 under ANY 1 (b)
-epoch 2 PROMOTING b under ANY 1 (a)
-epoch 2 STABLE under b
-rule ANY 1 (a, c)
+epoch 2 PROMOTING a under ANY 1 (b)
+epoch 2 STABLE under a
+rule ANY 1 (b, c)

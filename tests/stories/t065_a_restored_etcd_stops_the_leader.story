@@ -9,5 +9,5 @@ run 3s
 show why
 show rule
 ----
-why record_went_back : this control node has stored epoch 1, revision 110; the record is at 1, 108: it went back, and nothing is done until it is adopted
+why record_went_back : this control node has stored epoch 1, revision 109; the record is at 1, 108: it went back, and nothing is done until it is adopted
 rule ANY 1 (b)

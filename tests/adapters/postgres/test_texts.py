@@ -234,7 +234,12 @@ def test_a_verifier_fits_its_password_alone() -> None:
 
 @pytest.mark.parametrize(
     ("password", "iterations"),
-    [("geheim", 4096), ("0123456789abcdef0123456789abcde", 4096), ("0123456789abcdef0123456789abcdef", 16)],
+    [
+        ("geheim", 4096),
+        ("0123456789abcdef0123456789abcde", 4096),
+        ("correct horse battery staple, 2026", 4096),
+        ("0123456789abcdef0123456789abcdef", 16),
+    ],
 )
 def test_a_password_that_was_drawn_costs_a_standby_few_iterations(password: str, iterations: int) -> None:
     stored = verifier(password, b"0123456789abcdef")

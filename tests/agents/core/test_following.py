@@ -78,7 +78,7 @@ def test_a_former_primary_whose_log_is_whole_is_attached_as_it_is() -> None:
         ),
     ],
 )
-def test_one_that_stands_still_lets_the_voters_attach_before_it_looks_and_before_it_measures_its_log(
+def test_one_that_stands_still_lets_those_attach_that_commits_wait_for_before_it_looks_and_before_it_measures_its_log(
     order: Follow, begins_with: list[str]
 ) -> None:
     state = replace(_FORMER_PRIMARY, assignment=replace(_ORDER, order=order), sealed_epoch=5)

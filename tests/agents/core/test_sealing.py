@@ -16,7 +16,7 @@ from common.facts import PostgresState, SealReport
 from common.ids import ClusterName, IncarnationId, MemberName
 from common.lsn import Lsn
 from common.profile import DEFAULT
-from common.rule import FENCE
+from common.rule import FENCE, SOLO
 
 _OURS = IncarnationId("00000000000000aa")
 _ORDER = Assignment(ClusterName("c1"), MemberName("b"), _OURS, 1, Version(4, 20), "77", Seal())
@@ -81,6 +81,12 @@ def test_a_primary_of_which_nothing_runs_lets_its_standbys_seal_first(
     assert (_kinds(done)[1] == "Pause") is waits
     assert sealed.seal is not None
     assert sealed.seal.was_primary
+
+
+def test_a_primary_that_served_alone_seals_at_once_for_nobody_else_knows_its_end() -> None:
+    state = replace(_STATE, serving_rule=SOLO)
+    done, _ = _performed(state, replace(_STREAMING, postgres=PostgresState.STOPPED, was_primary=True))
+    assert _kinds(done)[:2] == ["Look", "StopPostgres"]
 
 
 def test_a_member_that_was_told_to_promote_seals_by_stopping_whatever_it_looks_like() -> None:
