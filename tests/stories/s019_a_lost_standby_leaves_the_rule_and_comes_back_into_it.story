@@ -7,7 +7,7 @@ until QuorumAtRisk within 1500ms
 show why
 show writes
 until solo
-run 1s
+run 3s
 show writes
 show decided last_voter_lost rule_change_finished
 restart b
@@ -17,7 +17,7 @@ show record
 ----
 why primary_healthy a: commits wait for voters (ANY 1 (b))
 writes wait
-writes wait
+writes are acknowledged
 decided last_voter_lost
 decided rule_change_finished
 rule ANY 1 (b)
