@@ -18,6 +18,7 @@ from tests.simulator.check_choice import At, Incarnation, hurdle_of, least_of, l
 
 if TYPE_CHECKING:
     from tests.simulator.fleet import Fleet
+    from tests.simulator.model_agent import Agent
 
 _AWAITED = frozenset({"seals_out_of_reach", "seals_awaited"})
 _NOBODY = frozenset({"no_candidate_meets_the_bounds", "candidate_out_of_reach"})
@@ -103,6 +104,14 @@ def _untrue(fleet: Fleet, record: Record, text: str, known: Mapping[Incarnation,
             yield f"of {member.name} is said: {why}"
 
 
+def _flushed_and_torn(agent: Agent) -> At | None:
+    """What it told to be flushed, where its log ends before that, by less than a record."""
+    seal = agent.state.seal
+    if seal is None or seal.flushed_lsn is None or seal.damaged:
+        return None
+    return seal.timeline, int(seal.flushed_lsn)
+
+
 def _is_so(
     fleet: Fleet, record: Record, member: MemberRecord, why: str, known: Mapping[Incarnation, At]
 ) -> bool:
@@ -118,6 +127,8 @@ def _is_so(
                 server.timeline,
                 server.flushed_end,
             )  # it lost its state; SEALING would adopt it (seed 1470004434)
+        if record.phase is Phase.STABLE and at == _flushed_and_torn(agent):
+            here = at  # only a seal in the record tells the leader that the last record is torn (R1; the same seed, later)
         return (
             at < bound
             and here == at

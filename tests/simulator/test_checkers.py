@@ -250,7 +250,7 @@ def test_i10_a_superseded_primary_that_acts_on_another_rule_than_its_priors_is_f
     for name in ("b", "c"):
         fleet.cut.add((name, "a"))
     fleet.cut.add(("a", "control"))
-    until(fleet, lambda: record_of(fleet).phase == "SEALING")
+    until(fleet, lambda: record_of(fleet).epoch == 2)
     server = fleet.postgres["a"]
     assert server.senders
     server.senders[0].rule = 'ANY 1 ("c.9@1")'
