@@ -107,7 +107,7 @@ def _untrue(fleet: Fleet, record: Record, text: str, known: Mapping[Incarnation,
 def _flushed_and_torn(agent: Agent) -> At | None:
     """What it told to be flushed, where its log ends before that, by less than a record."""
     seal = agent.state.seal
-    if seal is None or seal.flushed_lsn is None or seal.damaged:
+    if seal is None or seal.damaged or seal.flushed_lsn is None or seal.flushed_lsn <= seal.end_lsn:
         return None
     return seal.timeline, int(seal.flushed_lsn)
 
