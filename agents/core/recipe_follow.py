@@ -41,7 +41,7 @@ _RUNNING = (PostgresState.STANDBY, PostgresState.STARTING)
 _AWAITED_FIRST_MS = 300
 """Commits wait for k voters to attach; whatever others do beside that takes the new primary's attention, and where hosts
 share a machine its disk and processors too. So much later the others are there, should one of the k not come."""
-_AWAITED_LOOK_FIRST_MS = 50
+_AWAITED_LOOK_FIRST_MS = 150
 """So much for their way to their streams, where a failover goes before. Not of one that has lost its state: what it
 tells of a PostgreSQL that it stops next, for it can't know what that was told, would no longer be true then (seed 9326723).
 """

@@ -31,6 +31,8 @@ _LOOKS_AT_A_RULE = 2_000
 _LOOK_EVERY_MS = 1
 _LOOKS_AT_ONCE = 3
 """It mostly is in force by the second look, and a pause takes longer than another one."""
+_OTHER_SLOTS_AFTER_MS = 100
+"""Whom commits don't wait for comes later than that (recipe_follow)."""
 
 
 def promote(state: AgentState, order: Promote, profile: Profile) -> Recipe[None]:
@@ -148,8 +150,19 @@ def _put_r_new_in_force(state: AgentState, order: Promote) -> Recipe[None]:
         promotion_signalled=False,
     )
     # The leader hears of it meanwhile: nobody attaches before it has told everybody (R5).
-    yield MakeSlots(order.slots, epoch)
+    yield from _make_slots(order, epoch)
+
+
+def _make_slots(order: Promote, epoch: int) -> Recipe[None]:
+    """Those that commits wait for come first in the order; each slot is some fsyncs, beside etcd's of STABLE."""
+    first = order.slots[: order.rule.k]
+    if first:
+        yield MakeSlots(first, epoch)
     yield Tell()
+    if first != order.slots:
+        if first:
+            yield Pause(_OTHER_SLOTS_AFTER_MS)
+        yield MakeSlots(order.slots, epoch)
 
 
 def _after_the_promotion(state: AgentState, order: Promote, sight: Sight) -> Recipe[None]:

@@ -6,7 +6,7 @@ until SEALING
 until STABLE
 until whole
 show rule
-run 8s
+run 8300ms
 show why
 ----
 epoch 2 SEALING of a; prior a of epoch 1 under ANY 1 (b, c)
