@@ -14,6 +14,7 @@ from typing import Any, Final
 import structlog
 
 from agents import profile_file
+from agents.calm import Calm
 from agents.config import AgentConfig
 from agents.core.lost import renewed, why_renewed
 from agents.core.served import rule_served
@@ -83,6 +84,7 @@ class Agent:
         self._guard = GuardLink.from_environment(self._report_to_guard, self._clock)
         self._measure_due = asyncio.Event()
         self._busy_until = self._clock.now()
+        self._calm = Calm()
         self._handed_over: Instant | None = None
         self._deaths_count = 0
         self._wire()
@@ -163,6 +165,7 @@ class Agent:
 
     async def _measure_for_ever(self) -> None:
         while True:
+            await asyncio.sleep(self._calm.left_s(self._clock.now()))
             self._measure_due.clear()
             generation = self._hands.generation
             before = self._deaths_count, self._store.current.promotion
@@ -187,6 +190,8 @@ class Agent:
     async def _see_deaths(self) -> None:
         while True:
             death = await self._instance.wait_death()
+            served = rule_served(self._store.current) if self._keeper.is_primary else None
+            self._calm.died(self._clock.now(), ordered=death.ordered, served=served)
             self._keeper.died()  # beats and reports are sent by this, before anything else is done
             self._deaths_count += 1
             log.warning("postmaster.died", pid=death.pid, ordered=death.ordered)

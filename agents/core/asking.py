@@ -29,6 +29,10 @@ def look() -> Recipe[steps.Sight]:
     return (yield from _ask(steps.Look(), steps.Sight))
 
 
+def see_crash() -> Recipe[bool]:
+    return (yield from _ask(steps.SeeCrash(), bool))
+
+
 def store(**changes: object) -> Recipe[AgentState]:
     return (yield from _ask(steps.Store(changes), AgentState))
 

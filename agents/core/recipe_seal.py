@@ -33,15 +33,26 @@ _NOTHING_THERE = (PostgresState.ABSENT, PostgresState.HALF)
 _RUNNING = (PostgresState.STARTING, PostgresState.STANDBY, PostgresState.PRIMARY, PostgresState.DYING)
 
 _STANDBYS_FIRST_MS = 300
-"""A primary that has crashed, of which nothing runs any more, acknowledges nothing. Its seal is wanted only where its
-standbys don't resolve its prior (R2), and takes some twenty milliseconds of a processor, which are theirs first where
-hosts share a machine. Where it is wanted, so much later; one that served alone is wanted always."""
+"""A primary that has crashed acknowledges nothing: its backends end by themselves. Its seal is wanted only where its
+standbys don't resolve its prior (R2), and takes some twenty milliseconds of a processor (five of them the look through all
+processes), which are theirs first where hosts share a machine. Where it is wanted, so much later; one that served alone is
+wanted always."""
 
 
 def seal(state: AgentState, order: Seal, profile: Profile) -> Recipe[None]:
     if state.rebuilding:
         yield Tell(error=f"can't seal: a {state.rebuilding} was cut short, its data directory is unusable")
         return
+    known = state.seal
+    # Of this epoch: a report that was finished while the next order came is stored under that one's version.
+    is_sealed = known is not None and (known.epoch, known.incarnation) == (
+        state.obeyed.epoch,
+        state.incarnation,
+    )
+    may_wait = not order.drain and not is_sealed and not _serves_alone(state)
+    waited = may_wait and (yield from asking.see_crash())
+    if waited:
+        yield Pause(_STANDBYS_FIRST_MS)
     sight = yield from asking.look()
     if sight.postgres in _NOTHING_THERE:
         owner = f"the data directory is that of {sight.belongs_to}" if sight.belongs_to else ""
@@ -50,15 +61,19 @@ def seal(state: AgentState, order: Seal, profile: Profile) -> Recipe[None]:
     assert state.assignment is not None
     if not (yield from claim_directory(state, state.assignment, sight)):
         return
-    # Of this epoch: a report that was finished while the next order came is stored under that one's version.
-    known = state.seal
-    if known is not None and (known.epoch, known.incarnation) == (state.obeyed.epoch, state.incarnation):
+    if is_sealed:
         yield from _stay_sealed(sight)
         return
     if acts_as_primary(state, sight):
+        if sight.postgres is PostgresState.STOPPED and may_wait and not waited:
+            yield Pause(_STANDBYS_FIRST_MS)  # it died while no agent looked on
         yield from _seal_primary(state, sight, order, profile)
     else:
         yield from _seal_standby(state, sight)
+
+
+def _serves_alone(state: AgentState) -> bool:
+    return state.serving_rule is not None and not state.serving_rule.waits
 
 
 def acts_as_primary(state: AgentState, sight: Sight) -> bool:
@@ -74,9 +89,6 @@ def acts_as_primary(state: AgentState, sight: Sight) -> bool:
 
 def _seal_primary(state: AgentState, sight: Sight, order: Seal, profile: Profile) -> Recipe[None]:
     clean_within_ms = profile.drain_within_ms if order.drain else 0
-    alone = state.serving_rule is not None and not state.serving_rule.waits
-    if sight.postgres is PostgresState.STOPPED and not order.drain and not alone:
-        yield Pause(_STANDBYS_FIRST_MS)
     if order.drain and sight.postgres is PostgresState.PRIMARY:
         # Together they keep to the time that the leader grants.
         clean_within_ms = profile.drain_within_ms - profile.drain_within_ms // 2

@@ -74,6 +74,10 @@ class Sight(msgspec.Struct, frozen=True):
     """Of the upstream, `host:port`, in the service file; empty when it was withdrawn."""
 
 
+class SeeCrash(Step, frozen=True):
+    """→ bool. Whether its postmaster was seen to die as a primary, untold, and none runs since: known, not looked for."""
+
+
 class Store(Step, frozen=True):
     """→ AgentState, as it is now. Change these fields and make the state durable (write, fsync, rename,
     fsync of the folder). The fields and not the whole: `obeyed` and `assignment` may have moved on since

@@ -156,6 +156,8 @@ class Instance:
         match step:
             case steps.Look():
                 return await look(server)
+            case steps.SeeCrash():
+                return server.has_crashed
             case steps.WriteSettings():
                 await self._write_settings(step)
             case steps.StartStandby():

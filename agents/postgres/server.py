@@ -171,6 +171,12 @@ class Server:
         await self.control.close()
         await self.watching.close()
 
+    @property
+    def has_crashed(self) -> bool:
+        """The primary that this agent saw is gone, untold, and nothing took its place."""
+        gone = self.postmaster is not None and not self.alive and not self.postmaster.told_to_stop
+        return gone and self.primacy is not None
+
     def saw_primary(self, insert_lsn: Lsn, timeline: int) -> Primacy:
         if self.primacy is None:
             self.primacy = Primacy(self.clock.now(), insert_lsn, timeline)

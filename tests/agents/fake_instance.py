@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from agents.core.steps import Look, Outcome, Sight, Step, StepFailed, StopOutcome, StopPostgres
+from agents.core.steps import Look, Outcome, SeeCrash, Sight, Step, StepFailed, StopOutcome, StopPostgres
 from agents.postgres.facts import PartialFacts
 from agents.postgres.instance import Death
 from agents.postgres.probe_commit import ProbeOutcome
@@ -51,6 +51,8 @@ class FakeInstance:
             await asyncio.Event().wait()
         if isinstance(step, Look):
             return self.sight
+        if isinstance(step, SeeCrash):
+            return False
         if self.fails:
             raise StepFailed(self.fails)
         if isinstance(step, StopPostgres):

@@ -12,6 +12,7 @@ from agents.core.steps import (
     Look,
     MeasureEnd,
     Outcome,
+    SeeCrash,
     Sight,
     Step,
     StepFailed,
@@ -38,6 +39,7 @@ def steps_of(order: Seal, postgres: PostgresState, *, fails: type[Step] | None =
     state = AgentState(SHOP, A, MINE, "12345", version, assignment, sealed_epoch=2)
     sight = Sight(postgres, "12345", timeline=3, was_primary=True)
     answers: dict[type[Step], Outcome] = {
+        SeeCrash: False,
         Look: sight,
         Store: state,
         StopPostgres: StopOutcome(clean=True),

@@ -148,6 +148,8 @@ def _act(agent: Agent, step: st.Step) -> object:  # noqa: C901 - a table, one ro
     match step:
         case st.Look():
             return sight_of(agent)
+        case st.SeeCrash():
+            return agent.saw_crash and not pg.running
         case st.Store(changes):
             changed: dict[str, Any] = dict(changes)
             agent.store(replace(agent.state, **changed))

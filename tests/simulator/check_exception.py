@@ -127,8 +127,10 @@ def _is_so(
                 server.timeline,
                 server.flushed_end,
             )  # it lost its state; SEALING would adopt it (seed 1470004434)
-        if record.phase is Phase.STABLE and at == _flushed_and_torn(agent):
-            here = at  # only a seal in the record tells the leader that the last record is torn (R1; the same seed, later)
+        if record.phase is not Phase.SEALING and at == _flushed_and_torn(agent):
+            # What is heard of a running standby is how far it flushed; only its next seal tells that the last record is
+            # torn (R1; the same seed, later, and again with a candidate that is about to be given up).
+            here = at
         return (
             at < bound
             and here == at

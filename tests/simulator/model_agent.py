@@ -127,6 +127,7 @@ class Agent:
         self.close_at_boundary = False
         self.ordered = False
         """An order came while the recipe of another one went on to its end: then nothing is waited for."""
+        self.saw_crash = False
         self.generation = 0
         """Counts each shutting of the door (agents/hands.py)."""
         self.booted_at = self.now
@@ -384,6 +385,7 @@ class Agent:
         def seen() -> None:
             if boot != self.boot or not self.alive:
                 return
+            self.saw_crash = not self.postgres.standby_signal and not self.postgres.running
             self.prober.forget_writes()
             self.send(self)
             if self.recipe is None:

@@ -17,5 +17,5 @@ prior a of epoch 1 under ANY 1 (b, c) (bound known)
 decided candidate_given_up
 decided seals_out_of_reach
 epoch 3 SEALING of a; prior a of epoch 1 under ANY 1 (b, c) (bound known); b of epoch 2 under ANY 1 (c)
-epoch 3 PROMOTING c under ANY 1 (a, b)
+epoch 3 PROMOTING c under ANY 1 (b)
 epoch 3 STABLE under c

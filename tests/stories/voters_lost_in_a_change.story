@@ -9,7 +9,7 @@ show rule
 show decided rule_change_never_ends
 ----
 epoch 2 SEALING of a; prior a of epoch 1 under ANY 2 (b, c, d); a of epoch 1 under ANY 2 (b, d)
-epoch 2 PROMOTING b under ANY 2 (a, d')
-epoch 2 STABLE under b
-rule ANY 2 (a, c', d')
+epoch 2 PROMOTING d under ANY 2 (a, b)
+epoch 2 STABLE under d
+rule ANY 2 (a, b, c')
 decided rule_change_never_ends

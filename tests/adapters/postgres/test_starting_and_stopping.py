@@ -14,6 +14,7 @@ import pytest
 from agents.core.steps import (
     Checkpoint,
     Look,
+    SeeCrash,
     StartPrimary,
     StartStandby,
     StepFailed,
@@ -94,6 +95,30 @@ async def test_each_death_is_told_once(home: Home) -> None:
         assert not waiting.done()
         a.kill()
         assert not (await waiting).ordered
+
+
+async def test_the_crash_of_a_primary_is_known_without_a_look(home: Home) -> None:
+    async with home.member("a") as a:
+        assert not await a.perform(SeeCrash())
+        await a.serve()
+        assert not await a.perform(SeeCrash())
+        os.kill(a.postmaster_pid, signal.SIGKILL)
+        await a.instance.wait_death()
+        assert await a.perform(SeeCrash())
+        await a.perform(StopPostgres())  # what is left of it
+        await a.perform(StartPrimary())
+        assert not await a.perform(SeeCrash())
+        await a.perform(StopPostgres())
+        assert not await a.perform(SeeCrash())  # it was told to stop
+
+
+async def test_the_crash_of_a_standby_is_no_crash_of_a_primary(home: Home) -> None:
+    async with home.member("a") as a:
+        await a.perform(WriteSettings(FENCE))
+        await a.perform(StartStandby())
+        os.kill(a.postmaster_pid, signal.SIGKILL)
+        await a.instance.wait_death()
+        assert not await a.perform(SeeCrash())
 
 
 @pytest.mark.covers("S103", "T44")

@@ -26,15 +26,19 @@ _STREAMING = steps.Sight(
 )
 
 
-def _performed(state: AgentState, sight: steps.Sight) -> tuple[list[steps.Step], AgentState]:
+def _performed(
+    state: AgentState, sight: steps.Sight, *, saw_crash: bool = False
+) -> tuple[list[steps.Step], AgentState]:
     recipe, done, outcome = begin(state, DEFAULT), list[steps.Step](), None
     while True:
         try:
             step = recipe.send(outcome)
         except StopIteration:
             return done, state
-        done.append(step)
+        if not isinstance(step, steps.SeeCrash):  # nothing is done for it
+            done.append(step)
         answers: Mapping[type, Any] = {
+            steps.SeeCrash: saw_crash,
             steps.Look: sight,
             steps.MeasureEnd: steps.EndOfWal(3, Lsn(900), Lsn(900), None),
             steps.StopPostgres: steps.StopOutcome(clean=False),
@@ -64,28 +68,33 @@ def test_a_primary_seals_by_stopping() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state_of_postgres", "drain", "waits"),
+    ("state_of_postgres", "saw_crash", "drain", "first"),
     [
-        pytest.param(PostgresState.STOPPED, False, True, id="one_that_has_crashed"),
-        pytest.param(PostgresState.STOPPED, True, False, id="a_switchover_waits_for_it_alone"),
-        pytest.param(PostgresState.DYING, False, False, id="its_orphans_would_still_answer"),
-        pytest.param(PostgresState.PRIMARY, False, False, id="one_that_runs"),
+        pytest.param(PostgresState.STOPPED, True, False, ["Pause", "Look"], id="its_crash_was_seen"),
+        pytest.param(PostgresState.DYING, True, False, ["Pause", "Look"], id="whatever_is_left_of_it"),
+        pytest.param(PostgresState.STOPPED, False, False, ["Look", "Pause"], id="nobody_saw_it"),
+        pytest.param(PostgresState.STOPPED, True, True, ["Look", "StopPostgres"], id="a_switchover_waits"),
+        pytest.param(PostgresState.DYING, False, False, ["Look", "StopPostgres"], id="it_is_told_to_end"),
+        pytest.param(PostgresState.PRIMARY, False, False, ["Look", "StopPostgres"], id="one_that_runs"),
     ],
 )
-def test_a_primary_of_which_nothing_runs_lets_its_standbys_seal_first(
-    state_of_postgres: PostgresState, drain: bool, waits: bool
+def test_a_primary_that_has_crashed_lets_its_standbys_seal_first(
+    state_of_postgres: PostgresState, saw_crash: bool, drain: bool, first: list[str]
 ) -> None:
-    """Its seal is wanted only where theirs don't do (R2)."""
+    """Its seal is wanted only where theirs don't do (R2); so is its look, through all processes of the host."""
     state = replace(_STATE, assignment=replace(_ORDER, order=Seal(drain=drain)))
-    done, sealed = _performed(state, replace(_STREAMING, postgres=state_of_postgres, was_primary=True))
-    assert (_kinds(done)[1] == "Pause") is waits
+    sight = replace(_STREAMING, postgres=state_of_postgres, was_primary=True)
+    done, sealed = _performed(state, sight, saw_crash=saw_crash)
+    assert _kinds(done)[:2] == first
+    assert _kinds(done).count("Pause") == first.count("Pause")
     assert sealed.seal is not None
     assert sealed.seal.was_primary
 
 
 def test_a_primary_that_served_alone_seals_at_once_for_nobody_else_knows_its_end() -> None:
     state = replace(_STATE, serving_rule=SOLO)
-    done, _ = _performed(state, replace(_STREAMING, postgres=PostgresState.STOPPED, was_primary=True))
+    stopped = replace(_STREAMING, postgres=PostgresState.STOPPED, was_primary=True)
+    done, _ = _performed(state, stopped, saw_crash=True)
     assert _kinds(done)[:2] == ["Look", "StopPostgres"]
 
 
@@ -125,7 +134,7 @@ def test_a_primary_that_somebody_else_started_while_it_is_sealed_is_stopped_agai
 
 def test_a_seal_that_was_reported_is_not_measured_again() -> None:
     sealed = replace(_STATE, seal=SealReport(4, _OURS, 3, Lsn(900), Lsn(900)))
-    done, state = _performed(sealed, replace(_STREAMING, settings_upstream=""))
+    done, state = _performed(sealed, replace(_STREAMING, settings_upstream=""), saw_crash=True)
     assert _kinds(done) == ["Look"]
     assert state == sealed
 
