@@ -31,6 +31,9 @@ STORE_PAUSE_S = 0.5
 WAITING_MAX = 50_000
 """A new leader tells of every cluster how it stands; with thousands of them that takes a minute to store."""
 
+FIRST_AFTER_MS = 100
+"""By then the standbys are sealed, and one of them promotes: until then each write takes from the two cores that a small
+control node has."""
 GATHER_MS = 300
 """A leader that dies takes so much of the account with it; its log has it. One that is stopped does not."""
 GATHERED_MAX = 64
@@ -139,17 +142,21 @@ class Stories:
         self._found_over.clear()
 
     async def run(self) -> None:
-        """What is told first is stored at once, and what follows soon after it is gathered: in the middle of a failover
-        etcd has better things to do."""
+        """What is told first is stored soon, and what follows soon after it is gathered: in the middle of a failover etcd
+        has better things to do."""
         stored_at: Instant | None = None
         while True:
             if self._waiting.empty():
                 self._idle.set()
             gathered = [await self._waiting.get()]
-            if stored_at is not None and self._waiting.qsize() < GATHERED_MAX:
-                left_ms = self._gather_ms - elapsed_ms(since=stored_at, now=self._clock.now())
+            if self._waiting.qsize() < GATHERED_MAX:
+                since_ms = (
+                    self._gather_ms
+                    if stored_at is None
+                    else elapsed_ms(since=stored_at, now=self._clock.now())
+                )
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(max(0, left_ms) / 1000):
+                    async with asyncio.timeout(max(FIRST_AFTER_MS, self._gather_ms - since_ms) / 1000):
                         await self._hurry.wait()
             while not self._waiting.empty() and len(gathered) < GATHERED_MAX:
                 gathered.append(self._waiting.get_nowait())

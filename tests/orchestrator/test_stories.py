@@ -97,10 +97,13 @@ async def test_a_new_leader_goes_on_with_the_account_and_says_nothing_twice() ->
     assert [step.name for step in incident(history, 7).steps] == ["sealing", "promoted", "whole"]
 
 
-async def test_the_first_word_of_an_incident_is_stored_at_once_and_those_soon_after_it_together() -> None:
+async def test_the_first_word_of_an_incident_is_stored_soon_and_those_soon_after_it_together() -> None:
     history, clock = MemoryHistory(), HandClock()
     async with leader(history, clock) as stories:
         stories.tell(SHOP, Story(7, "sealing", "PrimaryCrashed"))
+        for _ in range(100):  # not at once: the same processors seal and promote just then
+            await asyncio.sleep(0)
+        assert not history.puts_count
         while not history.puts_count:
             await asyncio.sleep(0)
         assert [step.name for step in incident(history, 7).steps] == ["sealing"]
