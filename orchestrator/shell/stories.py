@@ -16,7 +16,7 @@ from common.clock import Clock
 from common.codec import decode, encode
 from common.errors import LostLeadership, NotDelivered, OutcomeUnknown, Refused
 from common.ids import ClusterName
-from common.timebase import Instant, elapsed_ms
+from common.timebase import elapsed_ms
 from orchestrator.core.effects import Story
 from orchestrator.core.outages import CanaryOutage
 from orchestrator.ports import HistoryStore, Shelf, Term
@@ -31,11 +31,9 @@ STORE_PAUSE_S = 0.5
 WAITING_MAX = 50_000
 """A new leader tells of every cluster how it stands; with thousands of them that takes a minute to store."""
 
-FIRST_AFTER_MS = 100
-"""By then the standbys are sealed, and one of them promotes: until then each write takes from the two cores that a small
-control node has."""
 GATHER_MS = 300
-"""A leader that dies takes so much of the account with it; its log has it. One that is stopped does not."""
+"""By then a failover mostly is over: what is written before takes from it, and most where control nodes have few cores.
+A leader that dies takes so much of the account with it; its log has it. One that is stopped does not."""
 GATHERED_MAX = 64
 SETTLED_WITHIN_S = 0.3
 """At a stop; who leads next waits for it."""
@@ -142,26 +140,18 @@ class Stories:
         self._found_over.clear()
 
     async def run(self) -> None:
-        """What is told first is stored soon, and what follows soon after it is gathered: in the middle of a failover etcd
-        has better things to do."""
-        stored_at: Instant | None = None
+        """What is told is gathered first: in the middle of a failover etcd has better things to do."""
         while True:
             if self._waiting.empty():
                 self._idle.set()
             gathered = [await self._waiting.get()]
             if self._waiting.qsize() < GATHERED_MAX:
-                since_ms = (
-                    self._gather_ms
-                    if stored_at is None
-                    else elapsed_ms(since=stored_at, now=self._clock.now())
-                )
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(max(FIRST_AFTER_MS, self._gather_ms - since_ms) / 1000):
+                    async with asyncio.timeout(self._gather_ms / 1000):
                         await self._hurry.wait()
             while not self._waiting.empty() and len(gathered) < GATHERED_MAX:
                 gathered.append(self._waiting.get_nowait())
             await self._store_all(gathered)
-            stored_at = self._clock.now()
 
     async def _store_all(self, gathered: Sequence[Told]) -> None:
         """What was told in a term that is over by now is dropped, also where it ends in the middle."""
