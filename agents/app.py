@@ -241,7 +241,7 @@ class Agent:
     def _facts_changed(self, urgency: Urgency) -> None:
         if urgency is Urgency.BEATEN:
             self._beats.send_now()
-            self._prober.wake()
+            self._prober.facts_changed()
         now = self._clock.now()
         if now >= self._busy_until:
             asyncio.get_running_loop().call_later(MEASURE_BUSY_S, self._measure_soon)

@@ -70,10 +70,10 @@ class FactsKeeper:
         if _reported(before) != _reported(state):
             # That it obeyed is not: nobody waits for that, and each report takes both sides a millisecond.
             urgency = Urgency.REPORTED if before.seal != state.seal else Urgency.SOON
-            if (before.promotion, before.confirmation) != (state.promotion, state.confirmation):
+            if before.confirmation != state.confirmation or _newly_promoted(before, state):
                 urgency = Urgency.BEATEN
             self._changed(urgency)
-        if before.promotion != state.promotion:
+        if _newly_promoted(before, state):
             self.on_promoted()
 
     def measured(self, seen: PartialFacts) -> None:
@@ -233,6 +233,12 @@ class FactsKeeper:
     def _changed(self, urgency: Urgency) -> None:
         for listener in self._listeners:
             listener(urgency)
+
+
+def _newly_promoted(before: AgentState, state: AgentState) -> bool:
+    """With its rule in force, and the first commit under it: the leader waits for no less (R5)."""
+    done = state.promotion
+    return before.promotion != done and (done is None or done.first_commit_lsn != ZERO)
 
 
 def _reported(state: AgentState) -> AgentState:

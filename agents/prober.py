@@ -15,6 +15,7 @@ import structlog
 
 from agents.core.opening import Acknowledged, may_open
 from agents.core.served import rule_served
+from agents.core.state import AgentState
 from agents.core.steps import StepFailed
 from agents.epoch_store import EpochStore
 from agents.facts_keeper import FactsKeeper
@@ -24,6 +25,7 @@ from agents.ports import Instance
 from agents.postgres.probe_commit import ProbeOutcome
 from common.clock import Clock
 from common.facts import PostgresState, WriteState
+from common.lsn import ZERO
 from common.profile import Profile
 from common.rule import RuleKind
 from common.timebase import elapsed_ms
@@ -32,6 +34,11 @@ log: Any = structlog.get_logger()
 
 OPENING_EVERY_MS: Final = 20
 OPENING_FOR_MS: Final = 5_000
+
+
+def _is_being_promoted(state: AgentState) -> bool:
+    done = state.promotion
+    return done is not None and done.epoch == state.serving_epoch and done.first_commit_lsn == ZERO
 
 
 class Prober:
@@ -49,11 +56,17 @@ class Prober:
         self._store, self._instance, self._hands, self._keeper = store, instance, hands, keeper
         self._fencing, self._clock, self._profile = fencing, clock, profile
         self._wake = asyncio.Event()
+        self._probed_as: object = None
         self.on_opened: Callable[[], None] = lambda: None
 
-    def wake(self) -> None:
-        """The role or the rule may have changed: probe now."""
-        self._wake.set()
+    def facts_changed(self) -> None:
+        """Where that is the role or the rule, and no probe has begun since: probe now."""
+        if self._probed_as != self._primacy():
+            self._wake.set()
+
+    def _primacy(self) -> object:
+        state = self._store.current
+        return self._instance.primary_since, rule_served(state), state.serving_epoch, state.promotion
 
     async def run(self) -> None:
         while True:
@@ -81,6 +94,9 @@ class Prober:
         state = self._store.current
         rule = rule_served(state)
         since = self._instance.primary_since
+        self._probed_as = self._primacy()
+        if rule is not None and _is_being_promoted(state):
+            return  # R_new is stored and not in force: a commit under the fence would count for nothing, and hold up the next
         if rule is None or since is None:
             seen = self._keeper.seen
             if (

@@ -42,6 +42,8 @@ class FakeInstance:
         self.postmaster_alive = False
         self.activity = ""
         self.probe = ProbeOutcome(Instant(0), WriteState.NONE)
+        self.probed = asyncio.Event()
+        self.probes_count = 0
 
     async def perform(self, step: Step) -> Outcome:
         self.performed.append(step)
@@ -69,6 +71,8 @@ class FakeInstance:
     async def probe_commit(
         self, expected_rule: str, within_ms: int, *, opening: bool = False
     ) -> ProbeOutcome:
+        self.probes_count += 1
+        self.probed.set()
         return self.probe
 
     async def keep_probe_warm(self) -> None:

@@ -21,11 +21,12 @@ from agents.hands import Hands
 from agents.postgres.facts import PartialFacts
 from agents.prober import Prober
 from common.assignment import AnyOrder, Assignment, Follow, Rebuild, Seal, Serve, Upstream, Version, Wait
-from common.facts import PostgresState
+from common.facts import PostgresState, Promotion
 from common.ids import ClusterName, IncarnationId, MemberName
-from common.lsn import Lsn
+from common.lsn import ZERO, Lsn
 from common.profile import FAST
 from common.rule import SOLO
+from common.timebase import Instant
 from tests.agents.fake_instance import FakeClock, FakeInstance, acknowledged
 
 ME = IncarnationId("a" * 16)
@@ -219,6 +220,42 @@ async def test_the_door_opens_on_a_commit_of_this_start(
     await asyncio.sleep(0.1)
     probing.cancel()
     assert shell.fencing.is_open is opens
+
+
+async def test_no_probe_begins_before_the_rule_of_a_promotion_is_in_force(shell: Shell) -> None:
+    """It would be a commit under the fence, which counts for nothing, and the one that opens would wait behind it."""
+    await primary(shell)
+    promotion = Promotion(1, 1, Lsn(50), ZERO)
+    shell.store.save_now(replace(shell.store.current, promotion=promotion))
+    probing = asyncio.ensure_future(shell.prober.run())
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not shell.instance.probes_count
+    shell.store.save_now(replace(shell.store.current, promotion=replace(promotion, first_commit_lsn=Lsn(60))))
+    shell.prober.facts_changed()
+    async with asyncio.timeout(10):
+        await shell.instance.probed.wait()
+    probing.cancel()
+
+
+async def test_facts_that_are_neither_role_nor_rule_begin_no_probe(shell: Shell) -> None:
+    """Those that an opened door brings would have two more begin, just when clients come back."""
+    await primary(shell)
+    shell.instance.probe = acknowledged(shell.clock.now(), 100)
+    probing = asyncio.ensure_future(shell.prober.run())
+    async with asyncio.timeout(10):
+        await shell.instance.probed.wait()
+    before = shell.instance.probes_count
+    shell.prober.facts_changed()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert shell.instance.probes_count == before
+    shell.instance.probed.clear()
+    shell.instance.primary_since = Instant(shell.clock.now() + 1)
+    shell.prober.facts_changed()
+    async with asyncio.timeout(10):
+        await shell.instance.probed.wait()
+    probing.cancel()
 
 
 @pytest.mark.covers("S34")

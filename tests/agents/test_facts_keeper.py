@@ -73,8 +73,14 @@ def test_a_measurement_that_had_no_answer_does_not_make_it_a_standby_again(keepe
 
 
 def test_one_that_has_not_committed_yet_is_what_was_measured(keeper: FactsKeeper) -> None:
+    urgencies, told = list[Urgency](), list[str]()
+    keeper.listen(urgencies.append)
+    keeper.on_promoted = lambda: told.append("promoted")
     keeper.state_changed(_promoted(ZERO))
     assert keeper.facts().postgres is PostgresState.STANDBY
+    assert (urgencies, told) == ([Urgency.SOON], [])  # nobody waits for that
+    keeper.state_changed(_promoted(Lsn(1000)))
+    assert (urgencies, told) == ([Urgency.SOON, Urgency.BEATEN], ["promoted"])
 
 
 def test_one_that_died_meanwhile_is_no_primary_whatever_was_stored(keeper: FactsKeeper) -> None:
