@@ -18,6 +18,7 @@ from agents.core.steps import Sight
 from common.assignment import Initialise
 from common.facts import PostgresState
 from common.ids import IncarnationId
+from common.lsn import ZERO
 
 
 def why_renewed(state: AgentState, sight: Sight) -> str:
@@ -50,6 +51,7 @@ FORGOTTEN: Final[Mapping[str, Any]] = MappingProxyType(
         "serving_rule": None,
         "confirmation": None,
         "flushed_mark": None,
+        "sealed_lsn": ZERO,
         "missing_below_lsn": None,
     }
 )

@@ -136,7 +136,7 @@ def _end_position(state: AgentState, sight: Sight) -> Recipe[tuple[Position, boo
             yield from asking.stop()
     end = yield from asking.measure_end()
     # One that was not sealed since: its log would grow over the gap, and nobody would know of it.
-    known = (end.flushed_lsn, flushed_as_primary(state))
+    known = (end.flushed_lsn, flushed_as_primary(state), state.sealed_lsn)
     damaged = state.missing_below_lsn is not None or any(is_damaged(end, flushed) for flushed in known)
     return Position(end.timeline, end.end_lsn), damaged
 

@@ -126,6 +126,9 @@ def _report(
 ) -> Recipe[None]:
     if state.missing_below_lsn is not None:
         flushed_lsn = max(flushed_lsn or ZERO, state.missing_below_lsn)
+    if is_damaged(end, state.sealed_lsn):
+        # A receiver that began again where the log is damaged has overwritten what tells of it (seed 9703968).
+        flushed_lsn = max(flushed_lsn or ZERO, state.sealed_lsn)
     damaged = state.missing_below_lsn is not None or is_damaged(end, flushed_lsn)
     report = SealReport(
         epoch=state.obeyed.epoch,
@@ -137,7 +140,11 @@ def _report(
         was_primary=was_primary,
         clean=clean,
     )
-    yield from asking.store(seal=report, missing_below_lsn=flushed_lsn if damaged else None)
+    yield from asking.store(
+        seal=report,
+        sealed_lsn=max(state.sealed_lsn, end.end_lsn),
+        missing_below_lsn=flushed_lsn if damaged else None,
+    )
 
 
 def _stay_sealed(sight: Sight) -> Recipe[None]:

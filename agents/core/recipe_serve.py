@@ -24,7 +24,7 @@ from agents.core.steps import (
 from common.assignment import Serve
 from common.facts import PostgresState, RuleConfirmation
 from common.ids import application_name
-from common.lsn import Lsn
+from common.lsn import ZERO, Lsn
 from common.profile import Profile
 from common.rule import FENCE, Rule
 
@@ -91,8 +91,8 @@ def _start(state: AgentState, order: Serve, profile: Profile, sight: Sight) -> R
 
 def _is_whole(state: AgentState) -> Recipe[None]:
     """R8: what was flushed must be there. PostgreSQL would start below it without a word, on the same timeline."""
-    flushed_lsn = flushed_as_primary(state)
-    if flushed_lsn is None:
+    flushed_lsn = max(flushed_as_primary(state) or ZERO, state.sealed_lsn)
+    if flushed_lsn == ZERO:
         return
     end = yield from asking.measure_end()
     if is_damaged(end, flushed_lsn):

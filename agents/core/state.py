@@ -10,7 +10,7 @@ import msgspec
 from common.assignment import Assignment, Position, Version
 from common.facts import Promotion, RuleConfirmation, SealReport
 from common.ids import ClusterName, IncarnationId, MemberName
-from common.lsn import Lsn
+from common.lsn import ZERO, Lsn
 from common.rule import Rule
 
 NOTHING_OBEYED = Version(0, 0)
@@ -48,6 +48,9 @@ class AgentState(msgspec.Struct, frozen=True):
     confirmation: RuleConfirmation | None = None
     """R6 (4), for the version that it was made under."""
     flushed_mark: FlushedMark | None = None
+    sealed_lsn: Lsn = ZERO
+    """The highest end that a seal of this incarnation reported. It was synced then, and what follows only adds to it: a log
+    that ends below it has lost something, whatever PostgreSQL knows (R1)."""
     missing_below_lsn: Lsn | None = None
     """A seal of this incarnation found that WAL below this is missing, which was flushed; kept over restarts, after
     which PostgreSQL does not tell any more (R1, R13)."""

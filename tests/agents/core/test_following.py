@@ -13,7 +13,7 @@ from agents.core.state import AgentState, FlushedMark
 from common.assignment import Assignment, Follow, HistoryStep, Position, Rebuild, Upstream, Version
 from common.facts import PostgresState, SealReport
 from common.ids import ClusterName, IncarnationId, MemberName
-from common.lsn import Lsn
+from common.lsn import ZERO, Lsn
 from common.profile import DEFAULT
 
 _OURS, _NEXT = IncarnationId("00000000000000aa"), IncarnationId("00000000000000bb")
@@ -157,6 +157,14 @@ def test_damage_that_a_seal_found_is_known_over_a_restart_of_postgresql() -> Non
     done, state = _performed(state, steps.EndOfWal(3, Lsn(800), None, None))
     assert "StartStandby" not in done
     assert (state.incarnation, state.missing_below_lsn) == (_NEXT, None)
+
+
+def test_a_standby_whose_log_ends_below_what_it_sealed_goes_on_as_another() -> None:
+    """A receiver that began again where the disk was damaged has overwritten what tells of it (seed 9703968)."""
+    end = steps.EndOfWal(3, Lsn(800), Lsn(800), None)
+    done, state = _performed(replace(_STANDBY, sealed_lsn=Lsn(900)), end, _RUNNING)
+    assert "WriteMarker" in done
+    assert (state.incarnation, state.sealed_lsn) == (_NEXT, ZERO)
 
 
 def test_a_directory_that_is_removed_under_a_running_agent_is_another_incarnation() -> None:

@@ -159,3 +159,17 @@ def test_what_an_earlier_seal_found_missing_is_missing_for_this_one_too() -> Non
     _, state = _performed(replace(_STATE, missing_below_lsn=Lsn(1_000)), _STREAMING)
     assert state.seal is not None
     assert (state.seal.damaged, state.seal.flushed_lsn) == (True, Lsn(1_000))
+
+
+def test_a_log_that_ends_below_an_earlier_seal_is_damaged_whatever_postgresql_knows() -> None:
+    """Seed 9703968: a receiver had begun again where the disk was damaged, and PostgreSQL told of no more than that."""
+    _, state = _performed(replace(_STATE, sealed_lsn=Lsn(1_000)), _STREAMING)
+    assert state.seal is not None
+    assert (state.seal.damaged, state.seal.flushed_lsn) == (True, Lsn(1_000))
+    assert (state.missing_below_lsn, state.sealed_lsn) == (Lsn(1_000), Lsn(1_000))
+
+
+def test_a_seal_is_remembered_when_the_next_epoch_forgets_its_report() -> None:
+    _, state = _performed(replace(_STATE, sealed_lsn=Lsn(800)), _STREAMING)
+    assert state.seal is not None
+    assert (state.seal.damaged, state.sealed_lsn) == (False, Lsn(900))

@@ -67,3 +67,9 @@ def test_one_whose_disk_lost_what_it_had_flushed_is_not_started(rule: Any) -> No
 def test_a_mark_of_another_epoch_says_nothing_about_this_one() -> None:
     state = replace(_SERVED, flushed_mark=FlushedMark(3, Lsn(900)))
     assert "StartPrimary" in _performed(state, steps.EndOfWal(3, Lsn(800), None, None))
+
+
+def test_one_whose_log_ends_below_what_it_sealed_is_not_started_though_no_mark_says_so() -> None:
+    state = replace(_SERVED, flushed_mark=None, sealed_lsn=Lsn(900))
+    with pytest.raises(steps.StepFailed, match="0/320, and 0/384 was flushed"):
+        _performed(state, steps.EndOfWal(3, Lsn(800), None, None))
