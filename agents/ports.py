@@ -27,6 +27,11 @@ class Instance(Protocol):
         self, expected_rule: str, within_ms: int, *, opening: bool = False
     ) -> ProbeOutcome: ...
 
+    @property
+    def probe_is_outstanding(self) -> bool:
+        """The next `probe_commit` only asks after one that began before."""
+        ...
+
     async def keep_probe_warm(self) -> None: ...
 
     @property

@@ -23,6 +23,7 @@ from agents.fencing import Fencing
 from agents.hands import Hands
 from agents.ports import Instance
 from agents.postgres.probe_commit import ProbeOutcome
+from common.assignment import Promote
 from common.clock import Clock
 from common.facts import PostgresState, WriteState
 from common.lsn import ZERO
@@ -38,6 +39,8 @@ OPENING_FOR_MS: Final = 5_000
 
 def _is_being_promoted(state: AgentState) -> bool:
     done = state.promotion
+    if state.assignment is None or not isinstance(state.assignment.order, Promote):
+        return False
     return done is not None and done.epoch == state.serving_epoch and done.first_commit_lsn == ZERO
 
 
@@ -94,7 +97,8 @@ class Prober:
         state = self._store.current
         rule = rule_served(state)
         since = self._instance.primary_since
-        self._probed_as = self._primacy()
+        if not self._instance.probe_is_outstanding:  # else this only asks after one that began before
+            self._probed_as = self._primacy()
         if rule is not None and _is_being_promoted(state):
             return  # R_new is stored and not in force: a commit under the fence would count for nothing, and hold up the next
         if rule is None or since is None:

@@ -71,7 +71,8 @@ class Promote(Order, frozen=True, tag="promote"):
     """The position that the bounds were met with; checked again before the promotion."""
     rule: Rule
     slots: tuple[str, ...] = ()
-    """Slots of the epoch, for all members, made right after the promotion (R5, R12)."""
+    """Slots of the epoch, for all members, made after the promotion (R5, R12): at once for those that commits wait for, who
+    come first here."""
 
 
 class Serve(Order, frozen=True, tag="serve"):

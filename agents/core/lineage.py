@@ -34,3 +34,9 @@ def is_damaged(end: EndOfWal, flushed_lsn: Lsn | None) -> bool:
         return False
     beyond = end.next_record_would_end_lsn
     return beyond is None or beyond <= flushed_lsn
+
+
+def ends_below_its_seal(end: EndOfWal, sealed_at: Position) -> bool:
+    """A seal's end is the end of a record, and no flush LSN that may lie inside of one: nothing that crosses it is a torn
+    record, whatever the bytes there look like."""
+    return end.end_lsn < sealed_at.end_lsn

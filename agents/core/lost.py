@@ -13,12 +13,11 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from agents.core.state import AgentState
+from agents.core.state import NOWHERE, AgentState
 from agents.core.steps import Sight
 from common.assignment import Initialise
 from common.facts import PostgresState
 from common.ids import IncarnationId
-from common.lsn import ZERO
 
 
 def why_renewed(state: AgentState, sight: Sight) -> str:
@@ -51,7 +50,7 @@ FORGOTTEN: Final[Mapping[str, Any]] = MappingProxyType(
         "serving_rule": None,
         "confirmation": None,
         "flushed_mark": None,
-        "sealed_lsn": ZERO,
+        "sealed_at": NOWHERE,
         "missing_below_lsn": None,
     }
 )

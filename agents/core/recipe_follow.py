@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from agents.core import asking
 from agents.core.asking import Recipe
 from agents.core.claim import claim_directory
-from agents.core.lineage import is_damaged, misfit
+from agents.core.lineage import ends_below_its_seal, is_damaged, misfit
 from agents.core.lost import FORGOTTEN
 from agents.core.recipe_seal import acts_as_primary
 from agents.core.state import AgentState, flushed_as_primary
@@ -136,8 +136,9 @@ def _end_position(state: AgentState, sight: Sight) -> Recipe[tuple[Position, boo
             yield from asking.stop()
     end = yield from asking.measure_end()
     # One that was not sealed since: its log would grow over the gap, and nobody would know of it.
-    known = (end.flushed_lsn, flushed_as_primary(state), state.sealed_lsn)
-    damaged = state.missing_below_lsn is not None or any(is_damaged(end, flushed) for flushed in known)
+    known = (end.flushed_lsn, flushed_as_primary(state))
+    damaged = state.missing_below_lsn is not None or ends_below_its_seal(end, state.sealed_at)
+    damaged = damaged or any(is_damaged(end, flushed) for flushed in known)
     return Position(end.timeline, end.end_lsn), damaged
 
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from agents.core import asking
 from agents.core.asking import Recipe
 from agents.core.claim import claim_directory
-from agents.core.lineage import is_damaged
+from agents.core.lineage import ends_below_its_seal, is_damaged
 from agents.core.state import AgentState, flushed_as_primary
 from agents.core.steps import (
     Checkpoint,
@@ -23,7 +23,7 @@ from agents.core.steps import (
     Tell,
     WriteSettings,
 )
-from common.assignment import Seal
+from common.assignment import Position, Seal
 from common.facts import PostgresState, SealReport
 from common.lsn import ZERO, Lsn
 from common.profile import Profile
@@ -33,10 +33,10 @@ _NOTHING_THERE = (PostgresState.ABSENT, PostgresState.HALF)
 _RUNNING = (PostgresState.STARTING, PostgresState.STANDBY, PostgresState.PRIMARY, PostgresState.DYING)
 
 _STANDBYS_FIRST_MS = 300
-"""A primary that has crashed acknowledges nothing: its backends end by themselves. Its seal is wanted only where its
-standbys don't resolve its prior (R2), and takes some twenty milliseconds of a processor (five of them the look through all
-processes), which are theirs first where hosts share a machine. Where it is wanted, so much later; one that served alone is
-wanted always."""
+"""A primary that has crashed acknowledges nothing, and its backends end by themselves, but for one that computes. Its seal is
+wanted only where its standbys don't resolve its prior (R2), and takes some twenty milliseconds of a processor (five of them
+the look through all processes), which are theirs first where hosts share a machine. Where it is wanted, so much later; one
+that served alone is wanted always."""
 
 
 def seal(state: AgentState, order: Seal, profile: Profile) -> Recipe[None]:
@@ -100,7 +100,7 @@ def _seal_primary(state: AgentState, sight: Sight, order: Seal, profile: Profile
         state = yield from asking.store(promotion_signalled=False)
     yield WriteSettings(FENCE)
     end = yield from asking.measure_end()
-    yield from _report(state, end, flushed_as_primary(state), was_primary=True, clean=stopped.clean)
+    yield from _report(state, sight, end, flushed_as_primary(state), was_primary=True, clean=stopped.clean)
 
 
 def _seal_standby(state: AgentState, sight: Sight) -> Recipe[None]:
@@ -113,11 +113,12 @@ def _seal_standby(state: AgentState, sight: Sight) -> Recipe[None]:
         # It takes no SQL, so its end can be known only once it stands still.
         yield from asking.stop()
     end = yield from asking.measure_end()
-    yield from _report(state, end, end.flushed_lsn)
+    yield from _report(state, sight, end, end.flushed_lsn)
 
 
 def _report(
     state: AgentState,
+    sight: Sight,
     end: EndOfWal,
     flushed_lsn: Lsn | None,
     *,
@@ -126,14 +127,17 @@ def _report(
 ) -> Recipe[None]:
     if state.missing_below_lsn is not None:
         flushed_lsn = max(flushed_lsn or ZERO, state.missing_below_lsn)
-    if is_damaged(end, state.sealed_lsn):
+    below = ends_below_its_seal(end, state.sealed_at)
+    if below:
         # A receiver that began again where the log is damaged has overwritten what tells of it (seed 9703968).
-        flushed_lsn = max(flushed_lsn or ZERO, state.sealed_lsn)
-    damaged = state.missing_below_lsn is not None or is_damaged(end, flushed_lsn)
+        flushed_lsn = max(flushed_lsn or ZERO, state.sealed_at.end_lsn)
+    damaged = below or state.missing_below_lsn is not None or is_damaged(end, flushed_lsn)
+    # What can still be read may end before the last fork; what was flushed did not (a lower timeline would lower the bound).
+    timeline = max(end.timeline, sight.timeline, state.sealed_at.timeline) if damaged else end.timeline
     report = SealReport(
         epoch=state.obeyed.epoch,
         incarnation=state.incarnation,
-        timeline=end.timeline,
+        timeline=timeline,
         end_lsn=end.end_lsn,
         flushed_lsn=flushed_lsn,
         damaged=damaged,
@@ -142,7 +146,7 @@ def _report(
     )
     yield from asking.store(
         seal=report,
-        sealed_lsn=max(state.sealed_lsn, end.end_lsn),
+        sealed_at=max(state.sealed_at, Position(end.timeline, end.end_lsn)),
         missing_below_lsn=flushed_lsn if damaged else None,
     )
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from agents.core import asking
 from agents.core.asking import Recipe
-from agents.core.lineage import is_damaged
-from agents.core.state import AgentState, flushed_as_primary
+from agents.core.lineage import ends_below_its_seal, is_damaged
+from agents.core.state import NOWHERE, AgentState, flushed_as_primary
 from agents.core.steps import (
     ConfirmRule,
     EndWalsender,
@@ -91,11 +91,12 @@ def _start(state: AgentState, order: Serve, profile: Profile, sight: Sight) -> R
 
 def _is_whole(state: AgentState) -> Recipe[None]:
     """R8: what was flushed must be there. PostgreSQL would start below it without a word, on the same timeline."""
-    flushed_lsn = max(flushed_as_primary(state) or ZERO, state.sealed_lsn)
-    if flushed_lsn == ZERO:
+    flushed_lsn = flushed_as_primary(state)
+    if flushed_lsn is None and state.sealed_at == NOWHERE:
         return
     end = yield from asking.measure_end()
-    if is_damaged(end, flushed_lsn):
+    if ends_below_its_seal(end, state.sealed_at) or is_damaged(end, flushed_lsn):
+        flushed_lsn = max(flushed_lsn or ZERO, state.sealed_at.end_lsn)
         raise StepFailed(
             f"not started: its WAL ends at {end.end_lsn}, and {flushed_lsn} was flushed. The disk has lost what may "
             "have been acknowledged: another member takes over, or a person decides"

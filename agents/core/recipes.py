@@ -87,7 +87,7 @@ def asks_the_same(before: Assignment | None, new: Assignment) -> bool:
 
 
 def serves_as_promoted(promoted: Promote, serve: Serve) -> bool:
-    """All of it was done by the promotion, which the leader has heard of by then."""
+    """All of it is done by the promotion, but for slots that nobody waits for, which it makes yet."""
     return serve == Serve(promoted.timeline, promoted.rule, slots=promoted.slots)
 
 

@@ -14,6 +14,7 @@ from common.lsn import ZERO, Lsn
 from common.rule import Rule
 
 NOTHING_OBEYED = Version(0, 0)
+NOWHERE = Position(0, ZERO)
 
 
 class FlushedMark(msgspec.Struct, frozen=True):
@@ -48,7 +49,7 @@ class AgentState(msgspec.Struct, frozen=True):
     confirmation: RuleConfirmation | None = None
     """R6 (4), for the version that it was made under."""
     flushed_mark: FlushedMark | None = None
-    sealed_lsn: Lsn = ZERO
+    sealed_at: Position = NOWHERE
     """The highest end that a seal of this incarnation reported. It was synced then, and what follows only adds to it: a log
     that ends below it has lost something, whatever PostgreSQL knows (R1)."""
     missing_below_lsn: Lsn | None = None

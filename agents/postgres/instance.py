@@ -144,6 +144,12 @@ class Instance:
         assert self._opened is not None
         return await self._opened[2].probe(expected_rule, within_ms, opening=opening)
 
+    @property
+    def probe_is_outstanding(self) -> bool:
+        """The next `probe_commit` only asks after one that began before."""
+        assert self._opened is not None
+        return self._opened[2].is_outstanding
+
     async def keep_probe_warm(self) -> None:
         """Of a standby; never raises."""
         assert self._opened is not None

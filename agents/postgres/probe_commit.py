@@ -101,6 +101,10 @@ class ProbeCommits:
         self._pending = None
         return self._of_answer(pending, expected_rule)
 
+    @property
+    def is_outstanding(self) -> bool:
+        return self._pending is not None
+
     async def keep_warm(self) -> None:
         """Connected already when a standby is promoted: the first probe commit opens the door. Asked for something, as
         a session does not hear that PostgreSQL was restarted. Never raises."""

@@ -44,6 +44,7 @@ class FakeInstance:
         self.probe = ProbeOutcome(Instant(0), WriteState.NONE)
         self.probed = asyncio.Event()
         self.probes_count = 0
+        self.probe_is_outstanding = False
 
     async def perform(self, step: Step) -> Outcome:
         self.performed.append(step)

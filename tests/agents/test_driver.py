@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import errno
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -20,8 +21,20 @@ from agents.fencing import Fencing
 from agents.hands import Hands
 from agents.postgres.facts import PartialFacts
 from agents.prober import Prober
-from common.assignment import AnyOrder, Assignment, Follow, Rebuild, Seal, Serve, Upstream, Version, Wait
-from common.facts import PostgresState, Promotion
+from common.assignment import (
+    AnyOrder,
+    Assignment,
+    Follow,
+    Position,
+    Promote,
+    Rebuild,
+    Seal,
+    Serve,
+    Upstream,
+    Version,
+    Wait,
+)
+from common.facts import PostgresState, Promotion, WriteState
 from common.ids import ClusterName, IncarnationId, MemberName
 from common.lsn import ZERO, Lsn
 from common.profile import FAST
@@ -40,7 +53,7 @@ def assignment(epoch: int, revision: int, order: AnyOrder) -> Assignment:
 
 class Shell:
     def __init__(self, folder: Path) -> None:
-        self.clock, self.instance = FakeClock(), FakeInstance()
+        self.clock, self.instance, self.profile = FakeClock(), FakeInstance(), FAST
         self.store = EpochStore.open(folder)
         self.store.save_now(AgentState(ClusterName("shop"), MemberName("a"), ME))
         self.keeper = FactsKeeper(self.store.current, self.clock)
@@ -55,7 +68,7 @@ class Shell:
             keeper=self.keeper,
             fencing=self.fencing,
             clock=self.clock,
-            profile=lambda: FAST,
+            profile=lambda: self.profile,
         )
 
     async def until(self, kind: type[Step]) -> None:
@@ -222,15 +235,37 @@ async def test_the_door_opens_on_a_commit_of_this_start(
     assert shell.fencing.is_open is opens
 
 
+async def _open_and_probed(shell: Shell) -> asyncio.Task[None]:
+    """Nothing but a wake begins another probe from here on."""
+    shell.profile = dataclasses.replace(FAST, probe_every_ms=3_600_000)
+    await primary(shell)
+    begun_at = Instant(shell.clock.now() + 1_000)
+    shell.instance.probe = acknowledged(begun_at, 101)
+    shell.clock.pass_ms(5)
+    probing = asyncio.ensure_future(shell.prober.run())
+    async with asyncio.timeout(10):
+        while not shell.fencing.is_open:
+            await asyncio.sleep(0.001)
+        while shell.keeper.facts().write_state is not WriteState.ACKNOWLEDGED:
+            await asyncio.sleep(0.001)
+    shell.instance.probed.clear()
+    return probing
+
+
+async def _turns(count: int = 100) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 async def test_no_probe_begins_before_the_rule_of_a_promotion_is_in_force(shell: Shell) -> None:
     """It would be a commit under the fence, which counts for nothing, and the one that opens would wait behind it."""
-    await primary(shell)
+    probing = await _open_and_probed(shell)
     promotion = Promotion(1, 1, Lsn(50), ZERO)
-    shell.store.save_now(replace(shell.store.current, promotion=promotion))
-    probing = asyncio.ensure_future(shell.prober.run())
-    for _ in range(100):
-        await asyncio.sleep(0)
-    assert not shell.instance.probes_count
+    promoted = assignment(1, 10, Promote(1, Position(1, Lsn(50)), SOLO))
+    shell.store.save_now(replace(shell.store.current, assignment=promoted, promotion=promotion))
+    shell.prober.facts_changed()
+    await _turns()
+    assert not shell.instance.probed.is_set()
     shell.store.save_now(replace(shell.store.current, promotion=replace(promotion, first_commit_lsn=Lsn(60))))
     shell.prober.facts_changed()
     async with asyncio.timeout(10):
@@ -240,21 +275,26 @@ async def test_no_probe_begins_before_the_rule_of_a_promotion_is_in_force(shell:
 
 async def test_facts_that_are_neither_role_nor_rule_begin_no_probe(shell: Shell) -> None:
     """Those that an opened door brings would have two more begin, just when clients come back."""
-    await primary(shell)
-    shell.instance.probe = acknowledged(shell.clock.now(), 100)
-    probing = asyncio.ensure_future(shell.prober.run())
-    async with asyncio.timeout(10):
-        await shell.instance.probed.wait()
-    before = shell.instance.probes_count
+    probing = await _open_and_probed(shell)
     shell.prober.facts_changed()
-    for _ in range(100):
-        await asyncio.sleep(0)
-    assert shell.instance.probes_count == before
-    shell.instance.probed.clear()
+    await _turns()
+    assert not shell.instance.probed.is_set()
     shell.instance.primary_since = Instant(shell.clock.now() + 1)
     shell.prober.facts_changed()
     async with asyncio.timeout(10):
         await shell.instance.probed.wait()
+    probing.cancel()
+
+
+async def test_one_that_was_only_asked_after_is_no_probe_of_the_new_rule(shell: Shell) -> None:
+    probing = await _open_and_probed(shell)
+    shell.instance.probe_is_outstanding = True  # it began under the old one
+    shell.instance.primary_since = Instant(shell.clock.now() + 1)
+    for _ in range(2):
+        shell.instance.probed.clear()
+        shell.prober.facts_changed()
+        async with asyncio.timeout(10):
+            await shell.instance.probed.wait()
     probing.cancel()
 
 

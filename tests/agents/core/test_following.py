@@ -9,11 +9,11 @@ from msgspec.structs import replace
 
 from agents.core import steps
 from agents.core.recipes import begin
-from agents.core.state import AgentState, FlushedMark
+from agents.core.state import NOWHERE, AgentState, FlushedMark
 from common.assignment import Assignment, Follow, HistoryStep, Position, Rebuild, Upstream, Version
 from common.facts import PostgresState, SealReport
 from common.ids import ClusterName, IncarnationId, MemberName
-from common.lsn import ZERO, Lsn
+from common.lsn import Lsn
 from common.profile import DEFAULT
 
 _OURS, _NEXT = IncarnationId("00000000000000aa"), IncarnationId("00000000000000bb")
@@ -162,9 +162,9 @@ def test_damage_that_a_seal_found_is_known_over_a_restart_of_postgresql() -> Non
 def test_a_standby_whose_log_ends_below_what_it_sealed_goes_on_as_another() -> None:
     """A receiver that began again where the disk was damaged has overwritten what tells of it (seed 9703968)."""
     end = steps.EndOfWal(3, Lsn(800), Lsn(800), None)
-    done, state = _performed(replace(_STANDBY, sealed_lsn=Lsn(900)), end, _RUNNING)
+    done, state = _performed(replace(_STANDBY, sealed_at=Position(3, Lsn(900))), end, _RUNNING)
     assert "WriteMarker" in done
-    assert (state.incarnation, state.sealed_lsn) == (_NEXT, ZERO)
+    assert (state.incarnation, state.sealed_at) == (_NEXT, NOWHERE)
 
 
 def test_a_directory_that_is_removed_under_a_running_agent_is_another_incarnation() -> None:

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from agents.core import steps
 from agents.core.recipes import begin
-from agents.core.state import AgentState, first_state
-from common.assignment import Assignment, Seal, Version
+from agents.core.state import NOWHERE, AgentState, first_state
+from common.assignment import Assignment, Position, Seal, Version
 from common.facts import PostgresState, SealReport
 from common.ids import ClusterName, IncarnationId, MemberName
 from common.lsn import Lsn
@@ -25,9 +25,15 @@ _STREAMING = steps.Sight(
     PostgresState.STANDBY, "77", settings_rule=FENCE, settings_upstream="b.1@3", timeline=3
 )
 
+_END = steps.EndOfWal(3, Lsn(900), Lsn(900), None)
+
 
 def _performed(
-    state: AgentState, sight: steps.Sight, *, saw_crash: bool = False
+    state: AgentState,
+    sight: steps.Sight,
+    *,
+    saw_crash: bool = False,
+    end: steps.EndOfWal = _END,
 ) -> tuple[list[steps.Step], AgentState]:
     recipe, done, outcome = begin(state, DEFAULT), list[steps.Step](), None
     while True:
@@ -40,7 +46,7 @@ def _performed(
         answers: Mapping[type, Any] = {
             steps.SeeCrash: saw_crash,
             steps.Look: sight,
-            steps.MeasureEnd: steps.EndOfWal(3, Lsn(900), Lsn(900), None),
+            steps.MeasureEnd: end,
             steps.StopPostgres: steps.StopOutcome(clean=False),
         }
         outcome = answers.get(type(step))
@@ -163,13 +169,38 @@ def test_what_an_earlier_seal_found_missing_is_missing_for_this_one_too() -> Non
 
 def test_a_log_that_ends_below_an_earlier_seal_is_damaged_whatever_postgresql_knows() -> None:
     """Seed 9703968: a receiver had begun again where the disk was damaged, and PostgreSQL told of no more than that."""
-    _, state = _performed(replace(_STATE, sealed_lsn=Lsn(1_000)), _STREAMING)
+    _, state = _performed(replace(_STATE, sealed_at=Position(3, Lsn(1_000))), _STREAMING)
     assert state.seal is not None
     assert (state.seal.damaged, state.seal.flushed_lsn) == (True, Lsn(1_000))
-    assert (state.missing_below_lsn, state.sealed_lsn) == (Lsn(1_000), Lsn(1_000))
+    assert (state.missing_below_lsn, state.sealed_at) == (Lsn(1_000), Position(3, Lsn(1_000)))
 
 
 def test_a_seal_is_remembered_when_the_next_epoch_forgets_its_report() -> None:
-    _, state = _performed(replace(_STATE, sealed_lsn=Lsn(800)), _STREAMING)
+    _, state = _performed(replace(_STATE, sealed_at=Position(3, Lsn(800))), _STREAMING)
     assert state.seal is not None
-    assert (state.seal.damaged, state.sealed_lsn) == (False, Lsn(900))
+    assert (state.seal.damaged, state.sealed_at) == (False, Position(3, Lsn(900)))
+
+
+def test_bytes_that_look_like_a_torn_record_are_no_excuse_below_an_earlier_seal() -> None:
+    """What a seal reported was the end of a record, so none crosses it."""
+    end = steps.EndOfWal(3, Lsn(900), Lsn(900), next_record_would_end_lsn=Lsn(5_000))
+    _, state = _performed(replace(_STATE, sealed_at=Position(3, Lsn(1_000))), _STREAMING, end=end)
+    assert state.seal is not None
+    assert state.seal.damaged
+
+
+@pytest.mark.parametrize(
+    ("sealed_at", "flushed", "counts_as"),
+    [
+        pytest.param(Position(3, Lsn(1_000)), None, Position(3, Lsn(1_000)), id="known_by_an_earlier_seal"),
+        pytest.param(NOWHERE, Lsn(1_000), Position(3, Lsn(1_000)), id="known_by_postgresql"),
+    ],
+)
+def test_a_damaged_member_counts_on_the_timeline_that_it_had_flushed_and_not_on_what_is_left(
+    sealed_at: Position, flushed: Lsn | None, counts_as: Position
+) -> None:
+    """Its log can be read up to a place before the last fork. On the timeline of before, it would lower the bound (R3 a)."""
+    end = steps.EndOfWal(2, Lsn(700), flushed, None)
+    _, state = _performed(replace(_STATE, sealed_at=sealed_at), _STREAMING, end=end)
+    assert state.seal is not None
+    assert (state.seal.damaged, state.seal.position) == (True, counts_as)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from agents.core import steps
 from agents.core.recipes import begin
 from agents.core.state import AgentState, FlushedMark
-from common.assignment import Assignment, Serve, Version
+from common.assignment import Assignment, Position, Serve, Version
 from common.facts import PostgresState
 from common.ids import ClusterName, IncarnationId, MemberName
 from common.lsn import Lsn
@@ -70,6 +70,6 @@ def test_a_mark_of_another_epoch_says_nothing_about_this_one() -> None:
 
 
 def test_one_whose_log_ends_below_what_it_sealed_is_not_started_though_no_mark_says_so() -> None:
-    state = replace(_SERVED, flushed_mark=None, sealed_lsn=Lsn(900))
+    state = replace(_SERVED, flushed_mark=None, sealed_at=Position(3, Lsn(900)))
     with pytest.raises(steps.StepFailed, match="0/320, and 0/384 was flushed"):
         _performed(state, steps.EndOfWal(3, Lsn(800), None, None))
