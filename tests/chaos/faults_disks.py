@@ -36,6 +36,7 @@ def _full(scene: Scene) -> None:
     # With a file of WAL just begun; else PostgreSQL may want the next one, and go down, before anybody has measured the
     # disk (once in some twenty plays), which is a crash to all who look on.
     scene.cluster.sql(scene.primary, "SELECT pg_switch_wal()")
+    scene.cluster.sql(scene.primary, "SELECT pg_logical_emit_message(true, 'chaos', '')")  # it is there now
     scene.did(scene.faults.disks.fill(scene.primary_host))
     scene.await_failover()
     scene.hold(2.0)
