@@ -6,13 +6,9 @@ others may share. Pure.
 
 from __future__ import annotations
 
-from typing import Final
-
+from agents.core.recipe_seal import STANDBYS_FIRST_MS
 from common.rule import Rule
 from common.timebase import Instant, after_ms
-
-CALM_MS: Final = 300
-"""As long as its seal waits (agents/core/recipe_seal.py)."""
 
 
 class Calm:
@@ -22,7 +18,7 @@ class Calm:
     def died(self, now: Instant, *, ordered: bool, served: Rule | None) -> None:
         """`served`: the rule that it served under; None: it was no primary. One that served alone is replaced by nobody."""
         if served is not None and served.waits and not ordered:
-            self._until = after_ms(now, CALM_MS)
+            self._until = after_ms(now, STANDBYS_FIRST_MS)  # as long as its seal waits
 
     def left_s(self, now: Instant) -> float:
         return max(0, self._until - now) / 1_000_000

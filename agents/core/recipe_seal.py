@@ -23,7 +23,7 @@ from agents.core.steps import (
     Tell,
     WriteSettings,
 )
-from common.assignment import Position, Seal
+from common.assignment import Seal
 from common.facts import PostgresState, SealReport
 from common.lsn import ZERO, Lsn
 from common.profile import Profile
@@ -32,7 +32,7 @@ from common.rule import FENCE
 _NOTHING_THERE = (PostgresState.ABSENT, PostgresState.HALF)
 _RUNNING = (PostgresState.STARTING, PostgresState.STANDBY, PostgresState.PRIMARY, PostgresState.DYING)
 
-_STANDBYS_FIRST_MS = 300
+STANDBYS_FIRST_MS = 300
 """A primary that has crashed acknowledges nothing, and its backends end by themselves, but for one that computes. Its seal is
 wanted only where its standbys don't resolve its prior (R2), and takes some twenty milliseconds of a processor (five of them
 the look through all processes), which are theirs first where hosts share a machine. Where it is wanted, so much later; one
@@ -52,7 +52,7 @@ def seal(state: AgentState, order: Seal, profile: Profile) -> Recipe[None]:
     may_wait = not order.drain and not is_sealed and not _serves_alone(state)
     waited = may_wait and (yield from asking.see_crash())
     if waited:
-        yield Pause(_STANDBYS_FIRST_MS)
+        yield Pause(STANDBYS_FIRST_MS)
     sight = yield from asking.look()
     if sight.postgres in _NOTHING_THERE:
         owner = f"the data directory is that of {sight.belongs_to}" if sight.belongs_to else ""
@@ -66,7 +66,7 @@ def seal(state: AgentState, order: Seal, profile: Profile) -> Recipe[None]:
         return
     if acts_as_primary(state, sight):
         if sight.postgres is PostgresState.STOPPED and may_wait and not waited:
-            yield Pause(_STANDBYS_FIRST_MS)  # it died while no agent looked on
+            yield Pause(STANDBYS_FIRST_MS)  # it died while no agent looked on
         yield from _seal_primary(state, sight, order, profile)
     else:
         yield from _seal_standby(state, sight)
@@ -146,7 +146,7 @@ def _report(
     )
     yield from asking.store(
         seal=report,
-        sealed_at=max(state.sealed_at, Position(end.timeline, end.end_lsn)),
+        sealed_at=max(state.sealed_at, report.position),
         missing_below_lsn=flushed_lsn if damaged else None,
     )
 

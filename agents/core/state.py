@@ -50,8 +50,8 @@ class AgentState(msgspec.Struct, frozen=True):
     """R6 (4), for the version that it was made under."""
     flushed_mark: FlushedMark | None = None
     sealed_at: Position = NOWHERE
-    """The highest end that a seal of this incarnation reported. It was synced then, and what follows only adds to it: a log
-    that ends below it has lost something, whatever PostgreSQL knows (R1)."""
+    """The highest position that a seal of this incarnation reported. It was synced then (where it was damaged, once flushed),
+    and what follows only adds to it: a log that ends below it has lost something, whatever PostgreSQL knows (R1)."""
     missing_below_lsn: Lsn | None = None
     """A seal of this incarnation found that WAL below this is missing, which was flushed; kept over restarts, after
     which PostgreSQL does not tell any more (R1, R13)."""

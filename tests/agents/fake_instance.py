@@ -43,7 +43,6 @@ class FakeInstance:
         self.activity = ""
         self.probe = ProbeOutcome(Instant(0), WriteState.NONE)
         self.probed = asyncio.Event()
-        self.probes_count = 0
         self.probe_is_outstanding = False
 
     async def perform(self, step: Step) -> Outcome:
@@ -72,7 +71,6 @@ class FakeInstance:
     async def probe_commit(
         self, expected_rule: str, within_ms: int, *, opening: bool = False
     ) -> ProbeOutcome:
-        self.probes_count += 1
         self.probed.set()
         return self.probe
 

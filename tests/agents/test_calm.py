@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agents.calm import CALM_MS, Calm
+from agents.calm import Calm
+from agents.core.recipe_seal import STANDBYS_FIRST_MS
 from common.ids import MemberName
 from common.rule import ASYNC, SOLO, Rule, Voter, quorum
 from common.timebase import Instant, after_ms
@@ -16,7 +17,7 @@ _DIED_AT = Instant(7_000_000)
 @pytest.mark.parametrize(
     ("served", "ordered", "left_ms"),
     [
-        pytest.param(_WAITS, False, CALM_MS, id="others_take_over"),
+        pytest.param(_WAITS, False, STANDBYS_FIRST_MS, id="others_take_over"),
         pytest.param(_WAITS, True, 0, id="it_was_told_to_stop"),
         pytest.param(None, False, 0, id="it_was_a_standby"),
         pytest.param(SOLO, False, 0, id="it_served_alone"),
@@ -31,4 +32,4 @@ def test_the_agent_of_a_primary_that_crashed_measures_nothing_while_others_take_
     calm.died(_DIED_AT, ordered=ordered, served=served)
     assert calm.left_s(_DIED_AT) == pytest.approx(left_ms / 1_000)
     assert calm.left_s(after_ms(_DIED_AT, left_ms // 3)) == pytest.approx(left_ms / 1_500)
-    assert calm.left_s(after_ms(_DIED_AT, CALM_MS)) == 0
+    assert calm.left_s(after_ms(_DIED_AT, STANDBYS_FIRST_MS)) == 0

@@ -204,3 +204,4 @@ def test_a_damaged_member_counts_on_the_timeline_that_it_had_flushed_and_not_on_
     _, state = _performed(replace(_STATE, sealed_at=sealed_at), _STREAMING, end=end)
     assert state.seal is not None
     assert (state.seal.damaged, state.seal.position) == (True, counts_as)
+    assert state.sealed_at == counts_as  # and again in the next epoch, when PostgreSQL may know of neither
