@@ -13,6 +13,7 @@ from common.profile import Profile
 from common.timebase import Instant, elapsed_ms
 from orchestrator.core.diagnose import FAILS_OVER, Diagnosis, Finding, diagnose
 from orchestrator.core.effects import AskObservers, Effect, ProbeSql, Story
+from orchestrator.core.elsewhere import ask_again_at
 from orchestrator.core.events import FailoverAsked, SwitchoverAsked
 from orchestrator.core.leave import leave
 from orchestrator.core.liveness import until_silent_ms
@@ -37,7 +38,6 @@ from orchestrator.core.suspected import suspected
 from orchestrator.core.view import ClusterView, MemberView
 from orchestrator.core.wanted import primary_answers
 
-_ASK_AGAIN_MS = 500
 _ASK_PATIENCE_MS = 10_000
 """How long a switchover waits for an open rule change to end before it is refused."""
 _BACKLOG_LIMIT_BYTES = 64 * 1024 * 1024
@@ -104,10 +104,12 @@ def _ask_witnesses(
     suspicion = view.suspicion
     waiting_ms = profile.confirm_within_ms
     if suspicion is not None and suspicion.member == finding.suspect:
-        asked_ms = elapsed_ms(since=suspicion.asked_at, now=now)
-        if asked_ms < _ASK_AGAIN_MS:
+        heard_at = view.member(suspicion.member).heard_at
+        again_at = ask_again_at(suspicion, Instant(0) if heard_at is None else heard_at, profile)
+        if now < again_at:
             left_ms = profile.confirm_within_ms - elapsed_ms(since=suspicion.since, now=now)
-            return Move(finding.because, again_after_ms=left_ms if left_ms > 0 else _ASK_AGAIN_MS - asked_ms)
+            again_ms = max(1, elapsed_ms(since=now, now=again_at))
+            return Move(finding.because, again_after_ms=min(left_ms, again_ms) if left_ms > 0 else again_ms)
     member = record.the(finding.suspect)
     effects = (
         AskObservers(member.name, waiting_ms),
