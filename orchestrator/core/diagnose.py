@@ -14,7 +14,6 @@ from common.facts import PostgresState, WriteState
 from common.ids import MemberName
 from common.profile import Profile
 from common.timebase import Instant, before_ms, elapsed_ms
-from orchestrator.core.elsewhere import HEARD_LATER_MS, heard_elsewhere
 from orchestrator.core.events import ProbeAnswer
 from orchestrator.core.liveness import Liveness, classify, patience_times, threshold_ms
 from orchestrator.core.reach import answers
@@ -62,6 +61,11 @@ _ROOM_MIB = 128
 """So much another member must have, or a failover would not help."""
 _REPORTS_MISSING_MS = 2_000
 """An agent reports once a second: one late report says nothing, whatever the profile."""
+ASK_AGAIN_MS = 500
+"""How often the witnesses are asked while a suspicion lasts."""
+_HEARD_LATER_MS = 150
+"""A witness, or another control node, disagrees only if it heard clearly after we did: the same last words take their
+time to each of us."""
 _RECEIVED_WITHIN_MS = 3_000
 """PostgreSQL gives up a stream on which nothing came for two seconds (wal_receiver_timeout, agents/postgres/settings.py),
 and its agent has a second to notice. A receiver that is there after that hangs, and proves nothing."""
@@ -131,8 +135,18 @@ def _verdict(
     measured: str,
 ) -> Finding:
     last_at = seen.heard_at if seen.heard_at is not None else Instant(0)
-    elsewhere = heard_elsewhere(suspicion, last_at, now, profile)
-    if elsewhere is not None:
+    witness = _streaming_witness(name, last_at, view, now, profile)
+    lives = suspicion.sql in (ProbeAnswer.PRIMARY, ProbeAnswer.STANDBY) or witness is not None
+    counts_for_ms = profile.suspect_floor_ms
+    if lives:
+        # Only a name is at stake: their word would grow old between two answers, and the agent be lost meanwhile.
+        counts_for_ms += ASK_AGAIN_MS + profile.confirm_within_ms
+    elsewhere = suspicion.heard_elsewhere_at
+    if (
+        elsewhere is not None
+        and elsewhere >= before_ms(now, counts_for_ms)
+        and elsewhere > last_at + _HEARD_LATER_MS * 1000
+    ):
         age_ms = elapsed_ms(since=elsewhere, now=now)
         text = f"{measured}; another control node heard it {age_ms} ms ago"
         return Finding(
@@ -149,8 +163,6 @@ def _verdict(
     suspected = Finding(
         Diagnosis.SUSPECTED, (Because(Reason.PRIMARY_SUSPECTED, name, measured),), suspect=name
     )
-    witness = _streaming_witness(name, last_at, view, now, profile)
-    lives = suspicion.sql in (ProbeAnswer.PRIMARY, ProbeAnswer.STANDBY) or witness is not None
     if lives and suspicion.awaiting and waited_ms < profile.confirm_within_ms:
         return suspected  # whether its agent is lost, or only our path to it, the other control nodes know
     if suspicion.sql in (ProbeAnswer.PRIMARY, ProbeAnswer.STANDBY):
@@ -181,7 +193,7 @@ def _relayed(
         return None
     of_this_epoch = relayed.epoch == record.epoch and relayed.incarnation == record.the(name).incarnation
     fresh = relayed.at >= before_ms(now, profile.suspect_floor_ms)
-    return relayed if of_this_epoch and fresh and relayed.at > last_at + HEARD_LATER_MS * 1000 else None
+    return relayed if of_this_epoch and fresh and relayed.at > last_at + _HEARD_LATER_MS * 1000 else None
 
 
 def _streaming_witness(
@@ -197,7 +209,7 @@ def _streaming_witness(
         if not member.facts.receiver_alive or age_ms is None or age_ms >= _RECEIVED_WITHIN_MS:
             continue
         received_at = before_ms(member.heard_at, age_ms)
-        if received_at > last_at + HEARD_LATER_MS * 1000 and answers(member, now, profile):
+        if received_at > last_at + _HEARD_LATER_MS * 1000 and answers(member, now, profile):
             return other, received_at
     return None
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 from common.ids import MemberName
 from common.profile import Profile
 from common.timebase import Instant, before_ms, elapsed_ms
+from orchestrator.core.diagnose import ASK_AGAIN_MS
 from orchestrator.core.effects import AskObservers, StandDown
 from orchestrator.core.move import Move
 from orchestrator.core.reach import answers
 from orchestrator.core.reasons import Because, Reason
 from orchestrator.core.record import Phase, Record
 from orchestrator.core.view import ClusterView
-
-_ASK_AGAIN_MS = 500
 
 
 def isolated(record: Record, view: ClusterView, now: Instant, profile: Profile) -> Move | None:
@@ -44,7 +43,7 @@ def isolated(record: Record, view: ClusterView, now: Instant, profile: Profile) 
         )
         return Move((Because(Reason.OBSERVER_STANDS_DOWN, target, text),), effects=(StandDown(text),))
     asked_ms = elapsed_ms(since=suspicion.asked_at, now=now)
-    if asked_ms < _ASK_AGAIN_MS:
+    if asked_ms < ASK_AGAIN_MS:
         return None
     because = Because(Reason.OBSERVER_DOUBTS_ITSELF, target, "nobody is heard, here or elsewhere")
     return Move((because,), effects=(AskObservers(target, profile.confirm_within_ms),))

@@ -11,9 +11,8 @@ from common.facts import PostgresState, WriteState
 from common.ids import application_name
 from common.profile import Profile
 from common.timebase import Instant, elapsed_ms
-from orchestrator.core.diagnose import FAILS_OVER, Diagnosis, Finding, diagnose
+from orchestrator.core.diagnose import ASK_AGAIN_MS, FAILS_OVER, Diagnosis, Finding, diagnose
 from orchestrator.core.effects import AskObservers, Effect, ProbeSql, Story
-from orchestrator.core.elsewhere import ask_again_at
 from orchestrator.core.events import FailoverAsked, SwitchoverAsked
 from orchestrator.core.leave import leave
 from orchestrator.core.liveness import until_silent_ms
@@ -104,12 +103,10 @@ def _ask_witnesses(
     suspicion = view.suspicion
     waiting_ms = profile.confirm_within_ms
     if suspicion is not None and suspicion.member == finding.suspect:
-        heard_at = view.member(suspicion.member).heard_at
-        again_at = ask_again_at(suspicion, Instant(0) if heard_at is None else heard_at, profile)
-        if now < again_at:
+        asked_ms = elapsed_ms(since=suspicion.asked_at, now=now)
+        if asked_ms < ASK_AGAIN_MS:
             left_ms = profile.confirm_within_ms - elapsed_ms(since=suspicion.since, now=now)
-            again_ms = max(1, elapsed_ms(since=now, now=again_at))
-            return Move(finding.because, again_after_ms=min(left_ms, again_ms) if left_ms > 0 else again_ms)
+            return Move(finding.because, again_after_ms=left_ms if left_ms > 0 else ASK_AGAIN_MS - asked_ms)
     member = record.the(finding.suspect)
     effects = (
         AskObservers(member.name, waiting_ms),

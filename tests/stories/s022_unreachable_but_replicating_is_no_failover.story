@@ -7,4 +7,4 @@ show why
 mend
 until whole
 ----
-why control_path_cut a: silent for N ms, the threshold is N ms; b passes its beats on, the newest N ms ago: it acknowledges commits
+why control_path_cut a: silent for N ms, the threshold is N ms; c passes its beats on, the newest N ms ago: it acknowledges commits
