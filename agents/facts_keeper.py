@@ -93,8 +93,8 @@ class FactsKeeper:
         if role_changed or _without_growth(before) != _without_growth(seen):
             self._changed(Urgency.BEATEN if role_changed else Urgency.SOON)
 
-    def died(self) -> None:
-        """The postmaster is gone: said before anything else is looked at."""
+    def died(self, free_mib: int | None = None) -> None:
+        """The postmaster is gone: said before anything else is looked at, but for the room on its disk."""
         self._seen = replace(
             self._seen,
             postmaster_alive=False,
@@ -103,6 +103,7 @@ class FactsKeeper:
             upstream="",
             peers=(),
             postgres=PostgresState.DYING,
+            free_mib=self._seen.free_mib if free_mib is None else free_mib,
         )
         self._seen_at = self._clock.now()
         self._forget_writes()

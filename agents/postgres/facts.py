@@ -90,7 +90,7 @@ class Measurement:
 
     async def _measure(self) -> PartialFacts:
         server, config = self._server, self._server.config
-        free_mib = await self._free_mib()
+        free_mib = await self.free_mib(within_ms=_SPACE_WITHIN_MS)
         directory = await server.read("looking at the data directory", partial(read_directory, server))
         version = server.version.number
         identity = directory.identity
@@ -169,11 +169,11 @@ class Measurement:
         self._replies = replies
         return tuple(peers)
 
-    async def _free_mib(self) -> int | None:
+    async def free_mib(self, *, within_ms: int) -> int | None:
         """A dead disk blocks statvfs for ever: its own lane, and a short deadline."""
         path = self._server.config.data_directory
         try:
-            space = await self._space.run("free space", _SPACE_WITHIN_MS, lambda: os.statvfs(path))
+            space = await self._space.run("free space", within_ms, lambda: os.statvfs(path))
         except StepFailed:
             return None
         return space.f_bavail * space.f_frsize >> 20

@@ -40,6 +40,8 @@ from common.lsn import Lsn
 from common.timebase import Instant
 
 _SOCKET_PATH_MAX = 90
+_SPACE_AT_DEATH_WITHIN_MS = 20
+"""Clients wait for what is said next; a disk that answers does so in microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,9 @@ class Death:
     seen_at: Instant
     ordered: bool
     """We had told it to stop."""
+    free_mib: int | None = None
+    """Beside the data directory, right then: PostgreSQL goes down where it finds no room for its WAL. None where it was
+    told to stop, or where the disk did not answer at once."""
 
 
 class Instance:
@@ -129,8 +134,11 @@ class Instance:
     async def wait_death(self) -> Death:
         """Wait until the postmaster that runs now, or the next one that runs, dies; each is told once."""
         postmaster = await self._server.dead_postmaster(self._told)
+        seen_at, ordered = self._clock.now(), postmaster.told_to_stop
+        assert self._opened is not None
+        free_mib = None if ordered else await self._opened[1].free_mib(within_ms=_SPACE_AT_DEATH_WITHIN_MS)
         self._told = postmaster
-        return Death(postmaster.pid, self._clock.now(), postmaster.told_to_stop)
+        return Death(postmaster.pid, seen_at, ordered, free_mib)
 
     async def measure(self) -> PartialFacts:
         """For reports; bounded by the deadlines of disk and SQL, never raises."""

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from common.facts import PostgresState, WriteState
+from common.facts import Facts, PostgresState, WriteState
 from common.ids import MemberName
 from common.profile import Profile
 from common.timebase import Instant, before_ms, elapsed_ms
@@ -235,7 +235,7 @@ def _speaking(
         text = f"no commit was flushed for {stalled_ms} ms, the limit is {profile.stalled_after_ms} ms"
         return Finding(Diagnosis.CANT_WRITE, (Because(Reason.PRIMARY_CANT_WRITE, name, text),))
     roomy = _who_has_room(name, record, view, now, profile)
-    if facts.free_mib is not None and facts.free_mib < FULL_MIB and roomy is not None:
+    if _is_full(facts) and roomy is not None:
         text = f"its disk is full: {facts.free_mib} MiB are free; {roomy[0]} has {roomy[1]} MiB"
         return Finding(Diagnosis.DISK_FULL, (Because(Reason.PRIMARY_DISK_FULL, name, text),))
     if facts.write_state is WriteState.WAITING:
@@ -253,6 +253,10 @@ def _speaking(
         return Finding(Diagnosis.QUORUM_AT_RISK, (Because(Reason.PRIMARY_HEALTHY, name, text),))
     reason = Reason.PRIMARY_LATE if live is Liveness.LATE else Reason.PRIMARY_HEALTHY
     return Finding(Diagnosis.HEALTHY, (Because(reason, name),))
+
+
+def _is_full(facts: Facts) -> bool:
+    return facts.free_mib is not None and facts.free_mib < FULL_MIB
 
 
 def _who_has_room(
@@ -298,9 +302,12 @@ def _waiting_ms(seen: MemberView, now: Instant) -> int | None:
 
 
 def _down(name: MemberName, seen: MemberView, record: Record, view: ClusterView, now: Instant) -> Finding:
-    since_ms = elapsed_ms(since=view.phase_since, now=now)
-    failed = seen.facts.error if seen.facts is not None else ""
+    assert seen.facts is not None
+    since_ms, failed = elapsed_ms(since=view.phase_since, now=now), seen.facts.error
     if seen.seen_primary_epoch == record.epoch or since_ms >= _START_PATIENCE_MS or failed:
+        if not failed and _is_full(seen.facts):
+            text = f"{_GONE}, and its disk is full: {seen.facts.free_mib} MiB are free"
+            return Finding(Diagnosis.DISK_FULL, (Because(Reason.PRIMARY_DISK_FULL, name, text),))
         text = f"it does not run; its agent says: {failed}" if failed else _GONE
         return Finding(Diagnosis.CRASHED, (Because(Reason.PRIMARY_CRASHED, name, text),))
     return Finding(

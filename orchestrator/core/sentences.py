@@ -29,7 +29,7 @@ REASONS: Mapping[Reason, str] = MappingProxyType(
         Reason.PRIMARY_CRASHED: "The primary's agent says that its postmaster is gone.",
         Reason.PRIMARY_HOST_LOST: "The primary is silent and no witness hears it any more: its host is taken for lost.",
         Reason.PRIMARY_CANT_WRITE: "The primary's commits are not flushed: its disk is taken for stalled.",
-        Reason.PRIMARY_DISK_FULL: "The primary's disk is full, and another member has room: it takes over.",
+        Reason.PRIMARY_DISK_FULL: "The primary's disk is full: it went down, or another member has room and takes over.",
         Reason.PRIMARY_OUT_OF_TOUCH: (
             "The primary's beats come (UDP), but its commits wait, and neither its voters nor our orders reach it (TCP)."
         ),

@@ -90,6 +90,16 @@ def test_one_that_died_meanwhile_is_no_primary_whatever_was_stored(keeper: Facts
     assert (facts.postgres, facts.postmaster_alive) == (PostgresState.DYING, False)
 
 
+@pytest.mark.parametrize(("at_death_mib", "told_mib"), [(0, 0), (None, 900)])
+def test_a_death_is_told_with_the_room_that_the_disk_had_then(
+    keeper: FactsKeeper, at_death_mib: int | None, told_mib: int
+) -> None:
+    """The newest measurement may be of before the disk was full."""
+    keeper.measured(replace(STANDBY, free_mib=900))
+    keeper.died(at_death_mib)
+    assert keeper.facts().free_mib == told_mib
+
+
 def test_a_seal_is_reported_at_once_and_costs_no_beat(keeper: FactsKeeper) -> None:
     """A beat to every control node would say nothing new, and three members seal while clients wait."""
     urgencies = list[Urgency]()

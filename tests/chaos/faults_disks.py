@@ -33,10 +33,7 @@ def _standby_stalled(scene: Scene) -> None:
 
 
 def _full(scene: Scene) -> None:
-    # With a file of WAL just begun; else PostgreSQL may want the next one, and go down, before anybody has measured the
-    # disk (once in some twenty plays), which is a crash to all who look on.
-    scene.cluster.sql(scene.primary, "SELECT pg_switch_wal()")
-    scene.cluster.sql(scene.primary, "SELECT pg_logical_emit_message(true, 'chaos', '')")  # it is there now
+    # PostgreSQL may want room for its WAL, and go down, before anybody has measured the disk (once in some ten plays).
     scene.did(scene.faults.disks.fill(scene.primary_host))
     scene.await_failover()
     scene.hold(2.0)

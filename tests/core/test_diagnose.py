@@ -231,6 +231,28 @@ def test_a_primary_whose_disk_is_full_is_replaced_by_one_that_has_room() -> None
 
 
 @pytest.mark.parametrize(
+    ("free_mib", "error", "reason", "said"),
+    [
+        pytest.param(0, "", Reason.PRIMARY_DISK_FULL, "its disk is full: 0 MiB are free", id="no_room"),
+        pytest.param(16, "", Reason.PRIMARY_CRASHED, "the postmaster is gone", id="room_for_a_segment"),
+        pytest.param(None, "", Reason.PRIMARY_CRASHED, "the postmaster is gone", id="nobody_knows"),
+        pytest.param(0, "not started", Reason.PRIMARY_CRASHED, "not started", id="its_agent_knows_more"),
+    ],
+)
+def test_a_postmaster_that_is_gone_and_left_no_room_on_its_disk_went_down_for_want_of_it(
+    free_mib: int | None, error: str, reason: Reason, said: str
+) -> None:
+    """Seen on real hosts: PANIC, no space left for WAL, before a measurement had found the disk full; a crash, it was said,
+    and nobody was told why. It is replaced whether another member is known to have room or not."""
+    down = heard("a", postgres=PostgresState.STOPPED, free_mib=free_mib, error=error)
+    decided = decide(view(down, heard("b"), heard("c")), NOW)
+    assert decided.reasons[0].reason is reason
+    assert decided.reasons[0].text.endswith(said)
+    assert decided.record is not None
+    assert decided.record.phase is Phase.SEALING
+
+
+@pytest.mark.parametrize(
     "seen",
     [
         pytest.param(_full(free_mib=16, elsewhere_mib=4_000), id="a_segment_of_wal_still_fits"),

@@ -68,6 +68,7 @@ async def test_the_death_of_the_postmaster_is_told_within_milliseconds(home: Hom
         os.kill(pid, signal.SIGKILL)
         death = await waiting
         assert (time.monotonic() - killed_at) < 0.1
+        assert death.free_mib is not None
         assert (death.pid, death.ordered) == (pid, False)
         assert not a.instance.postmaster_alive
 
