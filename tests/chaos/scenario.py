@@ -59,7 +59,8 @@ class Scenario:
     only_alone: str = ""
     """Why no other fault may be in force at the same time (`make soak`); empty where one may."""
     hurts_the_canary: bool = False
-    """Its way to the primary is another one then than the clients': what it says is compared with nobody."""
+    """Its way to the primary, or what it writes, is another one then than the clients': what it says is compared with
+    nobody."""
     hurts_the_guard: bool = False
     """The agent and the guard stand in for each other. Where both are hurt the bound on stale reads is lost
     (protocol.md, "Staying up")."""
