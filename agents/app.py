@@ -192,9 +192,7 @@ class Agent:
             death = await self._instance.wait_death()
             served = rule_served(self._store.current) if self._keeper.is_primary else None
             self._calm.died(self._clock.now(), ordered=death.ordered, served=served)
-            self._keeper.died(
-                death.free_mib
-            )  # beats and reports are sent by this, before anything else is done
+            self._keeper.died(death.free_mib)  # beats and reports are sent by this, before all else
             self._deaths_count += 1
             log.warning("postmaster.died", pid=death.pid, ordered=death.ordered)
             epoch = self._store.current.obeyed.epoch
