@@ -11,7 +11,7 @@ from common.ids import ClusterName, application_name
 from common.profile import DEFAULT, PROFILES
 from common.timebase import Instant, elapsed_ms
 from orchestrator.core.decide import decide
-from orchestrator.core.diagnose import FULL_MIB, Diagnosis, diagnose
+from orchestrator.core.diagnose import Diagnosis, diagnose, is_full
 from orchestrator.core.members import from_spec
 from orchestrator.core.names import primary_name, replicas_name
 from orchestrator.core.reach import answers, reach
@@ -113,8 +113,10 @@ def _error(member: MemberRecord, record: Record | None, facts: Facts | None) -> 
             f"this cluster's is {record.system_identifier}"
         )
     paused = facts.replay_paused and facts.postgres is PostgresState.STANDBY
-    full = facts.free_mib is not None and facts.free_mib < FULL_MIB
-    notes = (_PAUSED if paused else "", f"its disk is full: {facts.free_mib} MiB are free" if full else "")
+    notes = (
+        _PAUSED if paused else "",
+        f"its disk is full: {facts.free_mib} MiB are free" if is_full(facts) else "",
+    )
     return "; ".join(filter(None, (facts.error or facts.rebuild_needed, *notes)))
 
 

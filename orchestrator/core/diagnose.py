@@ -235,7 +235,7 @@ def _speaking(
         text = f"no commit was flushed for {stalled_ms} ms, the limit is {profile.stalled_after_ms} ms"
         return Finding(Diagnosis.CANT_WRITE, (Because(Reason.PRIMARY_CANT_WRITE, name, text),))
     roomy = _who_has_room(name, record, view, now, profile)
-    if _is_full(facts) and roomy is not None:
+    if is_full(facts) and roomy is not None:
         text = f"its disk is full: {facts.free_mib} MiB are free; {roomy[0]} has {roomy[1]} MiB"
         return Finding(Diagnosis.DISK_FULL, (Because(Reason.PRIMARY_DISK_FULL, name, text),))
     if facts.write_state is WriteState.WAITING:
@@ -255,7 +255,8 @@ def _speaking(
     return Finding(Diagnosis.HEALTHY, (Because(reason, name),))
 
 
-def _is_full(facts: Facts) -> bool:
+def is_full(facts: Facts) -> bool:
+    """Whether less than a segment of WAL is free on its disk; not where nobody knows."""
     return facts.free_mib is not None and facts.free_mib < FULL_MIB
 
 
@@ -305,7 +306,7 @@ def _down(name: MemberName, seen: MemberView, record: Record, view: ClusterView,
     assert seen.facts is not None
     since_ms, failed = elapsed_ms(since=view.phase_since, now=now), seen.facts.error
     if seen.seen_primary_epoch == record.epoch or since_ms >= _START_PATIENCE_MS or failed:
-        if not failed and _is_full(seen.facts):
+        if not failed and is_full(seen.facts):
             text = f"{_GONE}, and its disk is full: {seen.facts.free_mib} MiB are free"
             return Finding(Diagnosis.DISK_FULL, (Because(Reason.PRIMARY_DISK_FULL, name, text),))
         text = f"it does not run; its agent says: {failed}" if failed else _GONE
