@@ -58,7 +58,8 @@ def choose(
     refused: list[Refused] = []
     fit: list[MemberRecord] = []
     for member in record.members:
-        refusal = _refusal(member, sealed.get(member.voter), least)
+        goes_on = member.name == record.primary
+        refusal = _refusal(member, sealed.get(member.voter), least, goes_on=goes_on)
         if refusal is None:
             fit.append(member)
         else:
@@ -75,8 +76,11 @@ def choose(
     )
 
 
-def _refusal(member: MemberRecord, seal: SealReport | None, least: Position | None) -> Refused | None:
-    if member.nofailover:
+def _refusal(
+    member: MemberRecord, seal: SealReport | None, least: Position | None, *, goes_on: bool
+) -> Refused | None:
+    """`goes_on`: it is the outgoing primary, which takes nothing over."""
+    if member.nofailover and not goes_on:
         return Refused(member.name, Refusal.NOFAILOVER, "nofailover is set in the cluster's file")
     if seal is None:
         return Refused(member.name, Refusal.NOT_SEALED, "did not report a seal for this epoch")

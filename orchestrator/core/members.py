@@ -51,6 +51,42 @@ def _in_step(record: Record, spec: ClusterSpec) -> bool:
     return True
 
 
+def _synced(member: MemberRecord, wanted: MemberSpec) -> MemberRecord:
+    """Addresses and preferences of the specification; who it is, and what it has leave for, of the record."""
+    if _agrees(member, wanted):
+        return member
+    return replace(
+        from_spec(wanted),
+        number=member.number,
+        incarnation=member.incarnation,
+        rebuild=member.rebuild,
+        rebuild_empty=member.rebuild_empty,
+    )
+
+
+def preferences_followed(record: Record, spec: ClusterSpec) -> Change | None:
+    """Addresses and preferences alone, of those who are members by both; who joins or leaves waits until STABLE.
+
+    In every phase, and while nobody may take over: where `nofailover` keeps the only one that has everything from
+    being chosen, the specification is the way out (seed 9979652).
+    """
+    if _in_step(record, spec):
+        return None
+    members = tuple(
+        member if (wanted := spec.member(member.name)) is None else _synced(member, wanted)
+        for member in record.members
+    )
+    changed = [new.name for old, new in zip(record.members, members, strict=True) if new != old]
+    if not changed:
+        return None
+    text = ", ".join(f"{name} changed" for name in changed)
+    return (
+        replace(record, members=members),
+        Because(Reason.MEMBERSHIP_CHANGED, None, text),
+        Story(record.epoch, "membership", text),
+    )
+
+
 def synced_with_spec(record: Record, spec: ClusterSpec) -> Change | None:
     """New members join without an incarnation; addresses and preferences follow. Nobody is removed while a
     rule, or a prior without a bound, names it (R13), nor the primary."""
@@ -68,18 +104,9 @@ def synced_with_spec(record: Record, spec: ClusterSpec) -> Change | None:
             else:
                 changes.append(f"{member.name} left")
             continue
-        if _agrees(member, wanted):
-            members.append(member)
-            continue
-        synced = replace(
-            from_spec(wanted),
-            number=member.number,
-            incarnation=member.incarnation,
-            rebuild=member.rebuild,
-            rebuild_empty=member.rebuild_empty,
-        )
-        changes.append(f"{member.name} changed")
-        members.append(synced)
+        members.append(_synced(member, wanted))
+        if members[-1] != member:
+            changes.append(f"{member.name} changed")
     known = {member.name for member in record.members}
     for wanted in spec.members:
         if wanted.name not in known:

@@ -147,7 +147,7 @@ def _refusal(
         return Refused(name, Refusal.IS_PRIMARY, "it is the member to be replaced")
     if to is not None and name != to:
         return Refused(name, Refusal.NOT_THE_ONE_MEANT, f"{to} was asked for")
-    if member.nofailover:
+    if member.nofailover and name != record.primary:  # which takes nothing over (R3)
         return Refused(name, Refusal.NOFAILOVER, "nofailover is set in the cluster's file")
     if not answers(seen, now, profile) or _fell_silent_with_the_primary(seen, record, view, now, profile):
         heard = "never" if seen.heard_at is None else f"{(now - seen.heard_at) // 1000} ms ago"

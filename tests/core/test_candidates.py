@@ -82,6 +82,15 @@ def test_each_refusal_has_its_name(
     assert _refusal(choice, "b") is expected
 
 
+def test_an_outgoing_primary_that_must_not_take_over_goes_on_where_nobody_else_may() -> None:
+    """`nofailover` keeps a member from taking over (seed 9979652); whoever else will do comes first."""
+    members = (member("a", nofailover=True), member("b", nofailover=True), member("c"))
+    now = record(epoch=4, phase=Phase.SEALING, members=members)
+    alone = _choose(seal("a", 2000), seal("b", 2000), seal("c", 900), of=now, bounds=(at(1000),))
+    assert (alone.ranking.best, _refusal(alone, "b")) == ("a", Refusal.NOFAILOVER)
+    assert _choose(seal("a", 2000), seal("c", 1000), of=now, bounds=(at(1000),)).ranking.best == "c"
+
+
 @pytest.mark.covers("S71")
 def test_priority_counts_more_than_the_position_but_not_more_than_followers() -> None:
     members = (member("a"), member("b", priority=200), member("c"))

@@ -86,6 +86,17 @@ def test_a_member_that_must_never_take_over_is_not_counted_on() -> None:
     assert [b.reason for b in found.why_not] == [Reason.CANDIDATE_OUT_OF_REACH]
 
 
+def test_the_outgoing_primary_may_go_on_though_it_must_not_take_over() -> None:
+    """A switchover away from it whose candidate died (R3)."""
+    bound = Prior(2, MemberName("a"), 1, any_of(1, "b"), at(2000))
+    members = (member("a", nofailover=True), member("b"))
+    now = record(
+        members=members, phase=Phase.PROMOTING, candidate=MemberName("b"), rules=(SOLO,), prior=(bound,)
+    )
+    stopped = heard("a", end=2000, postgres=PostgresState.STOPPED, obeyed=Version(3, 10))
+    assert reach(now, view(stopped, of=now), NOW, POLICY).candidates == ("a",)
+
+
 def test_a_candidate_that_is_given_up_may_be_the_next_epochs_where_only_it_has_everything() -> None:
     bound = Prior(2, MemberName("a"), 1, any_of(1, "b"), at(2000))
     now = record(phase=Phase.PROMOTING, candidate=MemberName("b"), rules=(any_of(1, "c"),), prior=(bound,))

@@ -122,8 +122,9 @@ def legal_candidate(fleet: Fleet) -> str:
     if least is None:
         return ""
     for who, at in sorted(able.items()):
-        is_outgoing = record.phase is Phase.STABLE and who[0] == record.primary
-        if at >= least and not is_outgoing and not record.the(MemberName(who[0])).nofailover:
+        goes_on = record.phase is not Phase.STABLE  # the outgoing primary, which takes nothing over
+        never = record.the(MemberName(who[0])).nofailover
+        if at >= least and (goes_on if who[0] == record.primary else not never):
             return who[0]
     return ""
 

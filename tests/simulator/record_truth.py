@@ -154,7 +154,7 @@ class RecordTruth:
         for prior in new.prior:
             if prior.bound is None and not _resolvable(prior, there):
                 yield f"R1: epoch {old.epoch} is left, and nobody who answers can resolve {prior}"
-        others = [m for m in old.members if m.voter in there and not m.nofailover]
+        others = [m for m in old.members if m.voter in there and (not m.nofailover or m.name == old.primary)]
         if not [m for m in others if m.name != old.primary or old.phase is Phase.PROMOTING]:
             yield f"R1: epoch {old.epoch} is left, and nobody who answers can be the candidate"
 
@@ -187,7 +187,7 @@ class RecordTruth:
             for m in new.members
             if (s := sealed.get(m.voter)) is not None
             and not s.damaged
-            and not m.nofailover
+            and (not m.nofailover or m.name == old.primary)  # it takes nothing over
             and s.position >= least
         ]
         chosen = next((m for m in fit if m.name == new.candidate), None)
