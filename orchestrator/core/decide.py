@@ -15,7 +15,7 @@ from common.profile import DEFAULT, PROFILES, Profile
 from common.timebase import Instant, elapsed_ms
 from orchestrator.core.effects import Effect, PublishNames, Story
 from orchestrator.core.isolation import isolated
-from orchestrator.core.members import adoptions, preferences_followed
+from orchestrator.core.members import adoptions, as_the_file_says
 from orchestrator.core.move import Move
 from orchestrator.core.newer_incarnation import newer_incarnation
 from orchestrator.core.phase_initialising import birth, initialising
@@ -24,7 +24,6 @@ from orchestrator.core.phase_sealing import sealing
 from orchestrator.core.phase_stable import stable
 from orchestrator.core.reasons import Because, Reason
 from orchestrator.core.record import Phase, Record
-from orchestrator.core.spec import ClusterSpec
 from orchestrator.core.stories import names_stand, tell, wanted_names
 from orchestrator.core.view import ClusterView
 
@@ -57,21 +56,9 @@ def decide(view: ClusterView, now: Instant) -> Move:
         return _refuse_asked(view, Move((stopped,)))
     move = _by_phase(record, view, now, profile)
     if move.record is None:
-        move = _and_follow(record, view.spec, move)
-    if move.record is None:
         move = _and_doubt(record, view, now, profile, move)
         move = _and_tell(record, view, now, move)
     return move
-
-
-def _and_follow(record: Record, spec: ClusterSpec, move: Move) -> Move:
-    """What the specification says of the members, where nothing else is to be written; STABLE does it by itself."""
-    followed = preferences_followed(record, spec)
-    if followed is None:
-        return move
-    changed, because, story = followed
-    stories = () if story is None else (story,)
-    return replace(move, reasons=(*move.reasons, because), record=changed, effects=(*move.effects, *stories))
 
 
 def _and_doubt(record: Record, view: ClusterView, now: Instant, profile: Profile, move: Move) -> Move:
@@ -99,10 +86,12 @@ def _by_phase(record: Record, view: ClusterView, now: Instant, profile: Profile)
         case Phase.STABLE:
             return stable(record, view, view.spec, now, profile)
         case Phase.SEALING:
-            adopting = _adopt(record, view)
-            return _refuse_asked(view, adopting or sealing(record, view, view.spec, now, profile))
+            meant = as_the_file_says(record, view.spec)
+            adopting = _adopt(meant, view)
+            return _refuse_asked(view, adopting or sealing(meant, view, view.spec, now, profile))
         case Phase.PROMOTING:
-            return _refuse_asked(view, promoting(record, view, now, profile))
+            meant = as_the_file_says(record, view.spec)
+            return _refuse_asked(view, promoting(meant, view, now, profile))
         case unknown:
             assert_never(unknown)
 

@@ -12,7 +12,7 @@ from common.profile import DEFAULT, PROFILES
 from common.timebase import Instant, elapsed_ms
 from orchestrator.core.decide import decide
 from orchestrator.core.diagnose import Diagnosis, diagnose, is_full
-from orchestrator.core.members import from_spec
+from orchestrator.core.members import as_the_file_says, from_spec
 from orchestrator.core.names import primary_name, replicas_name
 from orchestrator.core.reach import answers, reach
 from orchestrator.core.record import MemberRecord, Phase, Record
@@ -172,7 +172,7 @@ def _lag(member: MemberRecord, record: Record | None, view: ClusterView) -> int 
 def _candidates(record: Record | None, view: ClusterView, now: Instant) -> tuple[CandidateLine, ...]:
     if record is None or view.spec is None or record.phase not in (Phase.STABLE, Phase.PROMOTING):
         return ()
-    within = reach(record, view, now, PROFILES.get(view.spec.profile, DEFAULT))
+    within = reach(as_the_file_says(record, view.spec), view, now, PROFILES.get(view.spec.profile, DEFAULT))
     fit = tuple(CandidateLine(name, True, "", "") for name in within.candidates)
     return fit + tuple(CandidateLine(r.member, False, str(r.refusal), r.text) for r in within.refused)
 

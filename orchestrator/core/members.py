@@ -64,27 +64,20 @@ def _synced(member: MemberRecord, wanted: MemberSpec) -> MemberRecord:
     )
 
 
-def preferences_followed(record: Record, spec: ClusterSpec) -> Change | None:
-    """Addresses and preferences alone, of those who are members by both; who joins or leaves waits until STABLE.
+def as_the_file_says(record: Record, spec: ClusterSpec) -> Record:
+    """With addresses and preferences by the specification, of those who are members by both.
 
-    In every phase, and while nobody may take over: where `nofailover` keeps the only one that has everything from
-    being chosen, the specification is the way out (seed 9979652).
+    Every choice is made by this, in every phase, and saved together with what is chosen: where `nofailover` keeps the
+    only one that has everything from being chosen, the file is the way out (seed 9979652). Nothing is saved for it
+    alone but in STABLE, for each save in a promotion makes the candidate begin anew.
     """
     if _in_step(record, spec):
-        return None
+        return record
     members = tuple(
         member if (wanted := spec.member(member.name)) is None else _synced(member, wanted)
         for member in record.members
     )
-    changed = [new.name for old, new in zip(record.members, members, strict=True) if new != old]
-    if not changed:
-        return None
-    text = ", ".join(f"{name} changed" for name in changed)
-    return (
-        replace(record, members=members),
-        Because(Reason.MEMBERSHIP_CHANGED, None, text),
-        Story(record.epoch, "membership", text),
-    )
+    return replace(record, members=members)
 
 
 def synced_with_spec(record: Record, spec: ClusterSpec) -> Change | None:

@@ -16,7 +16,7 @@ from orchestrator.core.effects import AskObservers, Effect, ProbeSql, Story
 from orchestrator.core.events import FailoverAsked, SwitchoverAsked
 from orchestrator.core.leave import leave
 from orchestrator.core.liveness import until_silent_ms
-from orchestrator.core.members import adoptions, rebuilds, synced_with_spec
+from orchestrator.core.members import adoptions, as_the_file_says, rebuilds, synced_with_spec
 from orchestrator.core.move import Move
 from orchestrator.core.reach import Reach, reach
 from orchestrator.core.reasons import Because, Reason, Refusal, Refused
@@ -45,9 +45,9 @@ _BACKLOG_LIMIT_BYTES = 64 * 1024 * 1024
 def stable(record: Record, view: ClusterView, spec: ClusterSpec, now: Instant, profile: Profile) -> Move:
     finding = diagnose(record, view, now, profile)
     if view.asked:
-        return _asked(record, view, now, profile, finding)
+        return _asked(as_the_file_says(record, spec), view, now, profile, finding)
     if finding.diagnosis in FAILS_OVER:
-        return _fail_over(record, view, now, profile, finding)
+        return _fail_over(record, view, spec, now, profile, finding)
     if finding.suspect is not None:
         return _ask_witnesses(record, view, now, profile, finding)
     move = _housekeeping(record, view, spec, now, profile, finding)
@@ -69,9 +69,12 @@ def _only_silence_is_due(primary: MemberView, finding: Finding) -> bool:
     return writes and primary.stalled_since is None and finding.diagnosis is Diagnosis.HEALTHY
 
 
-def _fail_over(record: Record, view: ClusterView, now: Instant, profile: Profile, finding: Finding) -> Move:
+def _fail_over(
+    record: Record, view: ClusterView, spec: ClusterSpec, now: Instant, profile: Profile, finding: Finding
+) -> Move:
     deaf = record.primary if finding.diagnosis is Diagnosis.OUT_OF_TOUCH else None
-    within = reach(record, view, now, profile, deaf=deaf)
+    meant = as_the_file_says(record, spec)
+    within = reach(meant, view, now, profile, deaf=deaf)
     if within.why_not:
         return _keep_asking(record, view, now, profile, finding, within.why_not)
     cause = finding.because[0]
@@ -79,7 +82,7 @@ def _fail_over(record: Record, view: ClusterView, now: Instant, profile: Profile
     text = f"{finding.diagnosis}: {cause.member}: {cause.text}"
     story = Story(record.epoch + 1, "sealing", text, member=record.primary)
     stories = (*suspected(record, view, profile), story)
-    return Move(finding.because, leave(record, operation), stories)
+    return Move(finding.because, leave(meant, operation), stories)
 
 
 def _keep_asking(
@@ -224,11 +227,12 @@ def _housekeeping(
     """Everything that can be written in one go; at most one change of the rule."""
     stuck = never_ends(record, view, now)
     if stuck is not None:
-        within = reach(record, view, now, profile)
+        meant = as_the_file_says(record, spec)
+        within = reach(meant, view, now, profile)
         if within.why_not:
             return Move((*finding.because, stuck, *within.why_not))
         story = Story(record.epoch + 1, "sealing", stuck.text, member=record.primary)
-        return Move((stuck,), leave(record, Operation("", "automatic", str(stuck.reason))), (story,))
+        return Move((stuck,), leave(meant, Operation("", "automatic", str(stuck.reason))), (story,))
     reasons: list[Because] = list(finding.because)
     stories: list[Effect] = []
     at = record

@@ -112,7 +112,7 @@ REFUSALS: Mapping[Refusal, str] = MappingProxyType(
         Refusal.IS_PRIMARY: "It is the member to be replaced.",
         Refusal.SILENT: "It is not heard.",
         Refusal.NOT_SEALED: "It did not seal in this epoch, so it may still be sent, or hand out, older commits.",
-        Refusal.NOFAILOVER: "The operator's file says that it must never take over.",
+        Refusal.NOFAILOVER: "The operator's file says that it must never take over; only a primary may go on as one.",
         Refusal.DAMAGED: "Its WAL ends below what it once had flushed: its disk lost something.",
         Refusal.BELOW_BOUND: "It lacks what may have been acknowledged.",
         Refusal.NOT_STREAMING: "The primary does not see it streaming.",

@@ -83,7 +83,7 @@ def test_each_refusal_has_its_name(
 
 
 def test_an_outgoing_primary_that_must_not_take_over_goes_on_where_nobody_else_may() -> None:
-    """`nofailover` keeps a member from taking over (seed 9979652); whoever else will do comes first."""
+    """`nofailover` keeps a member from taking over (seed 9979652)."""
     members = (member("a", nofailover=True), member("b", nofailover=True), member("c"))
     now = record(epoch=4, phase=Phase.SEALING, members=members)
     alone = _choose(seal("a", 2000), seal("b", 2000), seal("c", 900), of=now, bounds=(at(1000),))

@@ -138,7 +138,8 @@ def _is_so(
         )
     match why.split(",", maxsplit=1)[0].split(";", maxsplit=1)[0]:
         case "nofailover is set in the cluster's file":
-            return member.nofailover and member.name != record.primary
+            wanted = fleet.spec.member(member.name)  # by the file: the record is brought in step later
+            return (wanted is None or wanted.nofailover) and member.name != record.primary
         case "it is the member to be replaced":
             return record.phase is not Phase.PROMOTING and member.name == record.primary
         case "its present incarnation is not in the record yet":

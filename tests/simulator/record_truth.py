@@ -154,7 +154,8 @@ class RecordTruth:
         for prior in new.prior:
             if prior.bound is None and not _resolvable(prior, there):
                 yield f"R1: epoch {old.epoch} is left, and nobody who answers can resolve {prior}"
-        others = [m for m in old.members if m.voter in there and (not m.nofailover or m.name == old.primary)]
+        # By what the file says now, which is saved with the epoch that begins.
+        others = [m for m in new.members if m.voter in there and (not m.nofailover or m.name == old.primary)]
         if not [m for m in others if m.name != old.primary or old.phase is Phase.PROMOTING]:
             yield f"R1: epoch {old.epoch} is left, and nobody who answers can be the candidate"
 
@@ -211,15 +212,16 @@ class RecordTruth:
             )
 
         yield from _r_new(new, set(attachable(mine)) - {chosen.voter})
-        if new.handover is None:
-            gave_up = {p.primary for p in old.prior} | {old.primary}
-            fresh = [m for m in fit if m.name not in gave_up] or fit
-            k = self.fleet.spec.k
-            ranks = {
-                m.name: (min(k, len(attachable(sealed[m.voter].position)) - 1), m.priority) for m in fresh
-            }
-            if new.candidate not in ranks or ranks[new.candidate] < max(ranks.values()):
-                yield f"R3: {new.candidate} is chosen, though there is a better one: {ranks}"
+        gave_up = {p.primary for p in old.prior} | {old.primary}
+        fresh = [m for m in fit if m.name not in gave_up] or fit
+        k = self.fleet.spec.k
+        ranks = {
+            m.name: (min(k, len({*attachable(sealed[m.voter].position)} - {m.voter})), m.priority)
+            for m in fresh
+        }
+        here = ranks.get(chosen.name)
+        if here is None or (new.handover is None and here < max(ranks.values())):
+            yield f"R3: {new.candidate} is chosen, though there is a better one: {ranks}"
 
     def _moved(self, new: Record, sealed: dict[Voter, SealReport]) -> Iterator[str]:
         """R1, I8: who is sealed stands still, by its log, as far as it can be read, and not by its word."""
