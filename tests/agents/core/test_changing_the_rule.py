@@ -49,7 +49,7 @@ def _performed(b_has_it_after_ms: int) -> list[steps.Step]:
             case steps.Look():
                 outcome = steps.Sight(PostgresState.PRIMARY, "77", timeline=3)
             case steps.Store(changes=changes):
-                state = outcome = replace(state, **dict(changes))  # type: ignore[arg-type]
+                state = outcome = replace(state, **dict(changes))
             case steps.WriteSettings(rule=rule):
                 pass
             case steps.SeeRule():
