@@ -14,7 +14,9 @@ from orchestrator.core.view import MISSED_KEPT, MemberView
 
 _GAPS_MISSED = 4
 """Three beats lost in a row must not look like silence; the fourth does (profile.mistakes)."""
-_LOSSY_FOR_MS = 5_000
+_LOSSY_FOR_MS = 15_000
+"""As long as four gaps in the beats count. Of a fifth of all packets lost, a tenth of a second between beats, fewer than
+four fall into some five seconds of a hundred, and one such moment is enough; at four beats a second into most."""
 _LOSSY_TIMES = 6
 _SMOOTHING = 8
 """Weight of a new gap: 1/8, as TCP smooths round trips (RFC 6298)."""

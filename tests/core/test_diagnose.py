@@ -180,9 +180,9 @@ def test_where_beats_are_lost_too_late_reports_are_waited_for() -> None:
         members = {**seen.members, MemberName("a"): lossy}
         return diagnose(record(), replace(seen, members=members), NOW, POLICY).diagnosis
 
-    assert found(6 * _LOST_MS - 1, 4_999, 300, 250, 200) is Diagnosis.QUORUM_AT_RISK
-    assert found(6 * _LOST_MS, 4_999, 300, 250, 200) is Diagnosis.OUT_OF_TOUCH
-    assert found(_LOST_MS, 5_000, 300, 250, 200) is Diagnosis.OUT_OF_TOUCH, "three in five seconds"
+    assert found(6 * _LOST_MS - 1, 14_999, 300, 250, 200) is Diagnosis.QUORUM_AT_RISK
+    assert found(6 * _LOST_MS, 14_999, 300, 250, 200) is Diagnosis.OUT_OF_TOUCH
+    assert found(_LOST_MS, 15_000, 300, 250, 200) is Diagnosis.OUT_OF_TOUCH, "three in fifteen seconds"
     assert found(_LOST_MS, 300, 250, 200) is Diagnosis.OUT_OF_TOUCH, "three alone"
 
 

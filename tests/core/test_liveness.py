@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from common.ids import MemberName
-from common.profile import DEFAULT
-from common.timebase import Instant
-from orchestrator.core.liveness import Liveness, classify, threshold_ms, until_silent_ms, with_gap
+from common.profile import DEFAULT, PROFILES, Profile
+from common.timebase import Instant, after_ms, elapsed_ms
+from orchestrator.core.events import BeatHeard
+from orchestrator.core.liveness import (
+    Liveness,
+    classify,
+    patience_times,
+    threshold_ms,
+    until_silent_ms,
+    with_gap,
+)
+from orchestrator.core.observe import observe
 from orchestrator.core.view import MemberView
+from tests.core.builders import NOW, heard, view
+from tests.orchestrator.beats import beat
 
 _EVERY_MS = DEFAULT.beat_primary_every_ms
 
@@ -81,3 +94,19 @@ def test_one_looks_again_at_the_moment_when_silence_becomes_suspicious() -> None
         assert classify(member, now, DEFAULT, expected_every_ms=_EVERY_MS) is expected
     assert until_silent_ms(member, now, DEFAULT, expected_every_ms=_EVERY_MS) is None
     assert until_silent_ms(MemberView(MemberName("a")), now, DEFAULT, expected_every_ms=_EVERY_MS) is None
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
+def test_a_fifth_of_all_beats_lost_is_seen_as_loss_at_nearly_every_moment(profile: Profile) -> None:
+    """One moment without is enough for a failover over a primary that is only slow (seen on real hosts, twice)."""
+    dice, seen, moments, unseen = random.Random(7), heard("a"), 0, 0
+    view_of = view(seen)
+    for number in range(1, 1_200_000 // profile.beat_primary_every_ms):
+        if dice.random() < 0.2:
+            continue
+        at = after_ms(NOW, number * profile.beat_primary_every_ms)
+        view_of = observe(view_of, BeatHeard(at, beat("a", sequence=number), 1))
+        if elapsed_ms(since=NOW, now=at) >= 20_000:
+            moments += 1
+            unseen += patience_times(view_of.member(MemberName("a")), at) == 1
+    assert unseen <= moments // 200, f"{unseen} of {moments} moments"

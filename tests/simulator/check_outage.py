@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from common.profile import Profile
+from common.timebase import elapsed_ms
 from orchestrator.core.record import Phase, Record
 from tests.simulator.check_refusal import why_needed
 from tests.simulator.violation import Violation
@@ -94,10 +95,24 @@ class Outages:
         self._late_us = 0
         self.longest_ms = 0
 
+    def _is_deciding(self) -> bool:
+        """An earlier fault is over, and what it led to is not saved yet, or the leader has not heard the primary since
+        (seeds 10205220 and 10213215)."""
+        record, leader = self._fleet.record(), self._fleet.control
+        if any(node.is_saving or node.is_unsettled for node in self._fleet.nodes):
+            return True
+        if record is None or record.primary is None:
+            return False
+        heard_at = leader.heard_at.get(record.primary)
+        late_ms = 2 * self._fleet.profile.beat_primary_every_ms
+        return heard_at is None or elapsed_ms(since=heard_at, now=leader.now) > late_ms
+
     def begin(self, one: Round) -> None:
         alone = len(one.faults) == 1 and one.faults[0].fault in JUDGED
         if self._fleet.in_store_until_us > self._fleet.world.now_us:
             alone = False  # something of an earlier round comes yet (seed 210766138)
+        if self._is_deciding():
+            alone = False
         self._late_us = self._fleet.world.late_us
         self._watching = one.faults[0].fault if alone and self._plan.weather == "calm" else ""
         self.longest_ms = self._quiet_us = 0

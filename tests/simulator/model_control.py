@@ -81,6 +81,8 @@ class Control(Program):
         self.record: Record | None = None
         self.revision = 0
         self.must_load, self.is_unsettled = True, False
+        self.is_saving = False
+        """Something was decided, and may be in the record only later."""
         self._told_of_term = 0
         self._told_of_nodes: tuple[str, ...] = ()
         self._pause_until = Instant(0)
@@ -279,9 +281,11 @@ class Control(Program):
     # ---- the record ----
 
     def _save(self, decision: Decision, record: Record, saves: int) -> None:
+        self.is_saving = True
         Swap(self, record, self.revision, lambda outcome: self._saved(outcome, decision, record, saves))
 
     def _saved(self, outcome: int | Saved, decision: Decision, record: Record, saves: int) -> None:
+        self.is_saving = False
         if outcome is Saved.LOST_LEADERSHIP:
             self.world.count("late leaders refused by the term")
             self._end_term()
