@@ -18,7 +18,7 @@ flushed; after a limit the agent says so, and the primary counts as one that can
 **A primary that speaks, and whom nothing reaches**, is one around which TCP is filtered and UDP is not, or so much is \
 lost that TCP stands still: its commits wait for standbys, and none of its reports, which come once a second over TCP, \
 arrived for as long as a standby may be gone, two seconds at least. Its rule can't be changed then, since it would have to \
-confirm that; so it is replaced. Where beats are lost too (four in the last five seconds), \
+confirm that; so it is replaced. Where beats are lost too (four gaps in the last fifteen seconds), \
 TCP is slow and not cut off, and the reports are waited for six times as long; so are standbys, before the rule goes on \
 without them.
 

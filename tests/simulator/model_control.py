@@ -80,17 +80,13 @@ class Control(Program):
         """The version that DNS was last seen at; empty while nothing is remembered."""
         self.record: Record | None = None
         self.revision = 0
-        self.must_load, self.is_unsettled = True, False
-        self.is_saving = False
-        """Something was decided, and may be in the record only later."""
-        self._told_of_term = 0
+        self.must_load, self.is_unsettled, self.is_saving = True, False, False
+        self._told_of_term = self._failures = 0
         self._told_of_nodes: tuple[str, ...] = ()
-        self._pause_until = Instant(0)
-        self._failures = 0
+        self._pause_until = self._alarm_at = Instant(0)
         self._reasons: frozenset[Reason] = frozenset()
         self._inbox = Inbox(self.clock)
         self._turning = self._awake = False
-        self._alarm_at = Instant(0)
         self.turns = 0
         self.decided_us = 0
         """When it decided last; what is saved later was right then."""
