@@ -44,6 +44,9 @@ _NOBODY_COMES_FOR_MS = 10
 """The standbys are told only once the promotion is done; until then everybody's processors are busy with that."""
 _RELEASED_WITHIN_MS = 5
 """From the nudge to the answer, where a voter streams: its flush and the two ways."""
+_ON_ITS_WAY_MS = 50
+"""What neither waits nor was answered when somebody looked was released, or flushed, a moment before: on a busy machine
+either takes its time to be seen. Little beside the limit of a stall."""
 _CONNECT_WITHIN_MS = 500
 _REPLACED_AFTER_MS = 10_000
 _LEFT_BEHIND_MAX = 3
@@ -97,7 +100,9 @@ class ProbeCommits:
         if opening and not await pending.done_within(_NOBODY_COMES_FOR_MS) and not self._nudges:
             self._nudging = asyncio.ensure_future(self._nudge(NUDGE_ONCE_ONE_STREAMS))
         if not await self._is_answered(pending, within_ms):
-            return await self._while_pending(pending)
+            outcome = await self._while_pending(pending)
+            if outcome is not None:
+                return outcome
         self._pending = None
         return self._of_answer(pending, expected_rule)
 
@@ -163,11 +168,17 @@ class ProbeCommits:
         self._nudging = None
         return await pending.done_within(_RELEASED_WITHIN_MS)
 
-    async def _while_pending(self, pending: Pending) -> ProbeOutcome:
+    async def _while_pending(self, pending: Pending) -> ProbeOutcome | None:
+        """None where it was answered meanwhile: one that was released while somebody looked does not wait any more, and
+        would be taken for one that was never flushed."""
         try:
             rows = await self._look_at(pending)
+            if rows and not rows[0][0] and not await pending.done_within(_ON_ITS_WAY_MS):
+                rows = await self._look_at(pending)
         except StepFailed as why:
-            return ProbeOutcome(self._begun_at, WriteState.STALLED, error=str(why))
+            return None if pending.done else ProbeOutcome(self._begun_at, WriteState.STALLED, error=str(why))
+        if rows and pending.done:
+            return None
         if rows and rows[0][0]:
             await self._nudge(_NUDGE)
             return ProbeOutcome(self._begun_at, WriteState.WAITING)

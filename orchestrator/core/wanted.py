@@ -12,6 +12,7 @@ from common.profile import Profile
 from common.rule import Rule, RuleKind, Voter, quorum
 from common.timebase import Instant, elapsed_ms
 from orchestrator.core.liveness import patience_times
+from orchestrator.core.reach import can_seal
 from orchestrator.core.reasons import Because, Reason
 from orchestrator.core.record import Record
 from orchestrator.core.spec import STRICT, ClusterSpec
@@ -58,7 +59,8 @@ def wanted_rule(
         return None
     current = record.rule
     streaming = set(streaming_voters(record, primary))
-    lost_ms = profile.voter_lost_ms * patience_times(primary, now)
+    patience = patience_times(primary, now)
+    lost_ms = profile.voter_lost_ms * patience
     # One that became nofailover, or is about to leave, goes although it streams (R3).
     may_vote = {member.voter for member in record.members if not member.nofailover}
     kept = {
@@ -68,6 +70,12 @@ def wanted_rule(
         and voter in may_vote
         and _lost_ms(voter, record, primary, view, now) < lost_ms
     }
+    if patience > 1 and _is_no_help(current, streaming, kept):
+        kept |= {
+            voter
+            for voter in may_vote & set(current.voters)
+            if can_seal(record.the(voter.member), view.member(voter.member), now, profile)
+        }
     voters = streaming | kept
     if voters:
         return Wanted(quorum(voters, spec.k))
@@ -82,6 +90,13 @@ def wanted_rule(
         quorum((), 0),
         (Because(Reason.LAST_VOTER_LOST, None, f"{current}: none that may vote streams any more"),),
     )
+
+
+def _is_no_help(current: Rule, streaming: set[Voter], kept: set[Voter]) -> bool:
+    """Whether commits go on, or wait, as well without a narrower rule. Then one that answers us, whom only the primary's
+    lossy path keeps from streaming, may stay: its seal can be had (R2), and each change ends the streams that are left
+    (R6), which take seconds to come back there."""
+    return len(streaming & set(current.voters)) >= current.k if streaming else bool(kept)
 
 
 def spec_rule(record: Record, spec: ClusterSpec) -> Rule:

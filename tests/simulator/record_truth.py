@@ -26,10 +26,9 @@ if TYPE_CHECKING:
 
 _ON_ITS_WAY_US = 10_000
 """A report, the turn it leads to and the saving of the record take less."""
-_SEEN_LATELY_US = 3_001_000
-"""How old the report may be that a voter is added on (R6): 3 s, in whole milliseconds (seed 1480011375)."""
 _ANSWERS_WITHIN_US = 3_300_000
-"""A change is begun while the primary answers (R6): 3 s, and what a clock may drift meanwhile."""
+"""A change is begun while the primary answers, and a voter is added on its report (R6): 3 s, in whole milliseconds (seed
+1480011375), and what a clock may drift meanwhile (seed 10411044)."""
 _RUNS = (PostgresState.STANDBY, PostgresState.PRIMARY)
 
 
@@ -257,8 +256,8 @@ class RecordTruth:
                     yield f"R6: from {a} to {b} is more than one step"
             for voter in set(b.voters) - before[0]:
                 name = f"{voter}@{new.epoch}"
-                seen_at = self._streamed_at.get((str(new.primary), name), -_SEEN_LATELY_US)
-                if leader.decided_us - seen_at > _SEEN_LATELY_US + leader.hidden_us:
+                seen_at = self._streamed_at.get((str(new.primary), name), -_ANSWERS_WITHIN_US)
+                if leader.decided_us - seen_at > _ANSWERS_WITHIN_US + leader.hidden_us:
                     yield f"R6: {voter} is added, and {new.primary} does not see it streaming"
         elif (len(old.rules), len(new.rules)) == (2, 1) and new.rules == (old.target,):
             yield from self._carried_over(new)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from agents.core.steps import PlaceHistories
-from agents.postgres.probe_commit import ALIVE_AND_LOADED, NUDGE_ONCE_ONE_STREAMS
+from agents.postgres.probe_commit import ALIVE_AND_LOADED, NUDGE_ONCE_ONE_STREAMS, ProbeCommits
+from agents.postgres.sql import Pending, Row
 from common.facts import WriteState
 from common.lsn import Lsn
 from tests.adapters.postgres.kit import SOLO, Home, eventually
@@ -31,6 +34,53 @@ async def test_while_clients_wait_the_commit_that_waits_is_acknowledged_once_a_s
                 break
             outcome = await a.instance.probe_commit(RULE, 20, opening=True)
         assert (outcome.state, outcome.begun_at) == (WriteState.ACKNOWLEDGED, alone.begun_at)
+
+
+class _ReleasedMeanwhile(ProbeCommits):
+    """While it looks whether its commit waits, that commit is released."""
+
+    release: Callable[[], object] = staticmethod(lambda: None)
+
+    async def _look_at(self, pending: Pending) -> list[Row]:
+        self.release()
+        assert await pending.done_within(10_000)
+        return await super()._look_at(pending)
+
+
+async def test_a_commit_that_is_released_while_somebody_looks_is_not_taken_for_one_that_was_never_flushed(
+    home: Home,
+) -> None:
+    """A fifth of all packets lost: a voter came back in that very moment, and the primary was failed over as one that
+    can't write."""
+    async with home.member("a") as a:
+        await a.serve(RULE)
+        probe = _ReleasedMeanwhile(a.config, a.clock)
+        a.ask("alter system set synchronous_standby_names = ''")
+        probe.release = lambda: a.ask("select pg_reload_conf()")
+        try:
+            assert (await probe.probe(RULE, 20)).state is WriteState.ACKNOWLEDGED
+        finally:
+            await probe.close()
+
+
+class _FlushedMeanwhile(ProbeCommits):
+    """Its commit is on its way to the disk when somebody looks for the first time."""
+
+    looks = 0
+
+    async def _look_at(self, pending: Pending) -> list[Row]:
+        self.looks += 1
+        return await super()._look_at(pending) if self.looks > 1 else [(False,)]
+
+
+async def test_a_commit_that_is_flushed_while_somebody_looks_waits(home: Home) -> None:
+    async with home.member("a") as a:
+        await a.serve(RULE)
+        probe = _FlushedMeanwhile(a.config, a.clock)
+        try:
+            assert (await probe.probe(RULE, 20)).state is WriteState.WAITING
+        finally:
+            await probe.close()
 
 
 async def test_the_nudge_that_waits_for_a_standby_is_a_flushed_commit(home: Home) -> None:
