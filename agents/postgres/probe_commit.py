@@ -38,15 +38,19 @@ _ALIVE = "select 1"
 ALIVE_AND_LOADED = "load '$libdir/plpgsql'"
 """Else the first block of a session loads it, which takes some milliseconds. No error where somebody dropped the language:
 it would be in PostgreSQL's log twice a second (then the plain nudge is left)."""
-_WAITS = "select wait_event = 'SyncRep' from pg_stat_activity where pid = %s"
+_WAITS = """
+select coalesce(wait_event = 'SyncRep', false), coalesce(state = 'idle', false) from pg_stat_activity where pid = %s
+"""
 _WITNESS_WITHIN_MS = 200
 _NOBODY_COMES_FOR_MS = 10
 """The standbys are told only once the promotion is done; until then everybody's processors are busy with that."""
 _RELEASED_WITHIN_MS = 5
 """From the nudge to the answer, where a voter streams: its flush and the two ways."""
 _ON_ITS_WAY_MS = 50
-"""What neither waits nor was answered when somebody looked was released, or flushed, a moment before: on a busy machine
-either takes its time to be seen. Little beside the limit of a stall."""
+"""A commit that neither waits nor was answered when somebody looked may be flushed in this very moment. Little beside the
+limit of a stall."""
+_ANSWER_COMES_MS = 300
+"""Where its backend is through with it; or has not begun, which only one that is stopped by itself does for so long."""
 _CONNECT_WITHIN_MS = 500
 _REPLACED_AFTER_MS = 10_000
 _LEFT_BEHIND_MAX = 3
@@ -80,6 +84,8 @@ class ProbeCommits:
         self._nudging: asyncio.Task[None] | None = None
         self._begun_at = clock.now()
         self._warning = ""
+        self._waited = False
+        """At the last look at the one that is outstanding."""
         self._left_behind = 0
 
     async def probe(self, expected_rule: str, within_ms: int, *, opening: bool = False) -> ProbeOutcome:
@@ -93,6 +99,7 @@ class ProbeCommits:
                 self._warning = ""
                 self._begun_at = self._clock.now()
                 self._pending = await self._session.begin(_COMMIT, within_ms=connect_within_ms)
+                self._waited = False
             except NoAnswer as why:
                 state = WriteState.STALLED if why.timed_out else WriteState.NONE
                 return ProbeOutcome(tried_at, state, error=str(why))
@@ -100,7 +107,7 @@ class ProbeCommits:
         if opening and not await pending.done_within(_NOBODY_COMES_FOR_MS) and not self._nudges:
             self._nudging = asyncio.ensure_future(self._nudge(NUDGE_ONCE_ONE_STREAMS))
         if not await self._is_answered(pending, within_ms):
-            outcome = await self._while_pending(pending)
+            outcome = await self._while_pending(pending, opening)
             if outcome is not None:
                 return outcome
         self._pending = None
@@ -168,18 +175,20 @@ class ProbeCommits:
         self._nudging = None
         return await pending.done_within(_RELEASED_WITHIN_MS)
 
-    async def _while_pending(self, pending: Pending) -> ProbeOutcome | None:
-        """None where it was answered meanwhile: one that was released while somebody looked does not wait any more, and
-        would be taken for one that was never flushed."""
+    async def _while_pending(self, pending: Pending, opening: bool) -> ProbeOutcome | None:
+        """None where it was answered meanwhile. `opening`: it is asked after again at once."""
         try:
             rows = await self._look_at(pending)
-            if rows and not rows[0][0] and not await pending.done_within(_ON_ITS_WAY_MS):
-                rows = await self._look_at(pending)
+            if not _waits(rows) and not opening:
+                is_through = bool(rows) and rows[0][1]
+                if not await pending.done_within(_ANSWER_COMES_MS if is_through else _ON_ITS_WAY_MS):
+                    rows = await self._look_at(pending)
         except StepFailed as why:
             return None if pending.done else ProbeOutcome(self._begun_at, WriteState.STALLED, error=str(why))
-        if rows and pending.done:
+        if pending.done:
             return None
-        if rows and rows[0][0]:
+        waited, self._waited = self._waited, _waits(rows)
+        if rows and (self._waited or waited):  # it was flushed, and whether it is through the next look tells
             await self._nudge(_NUDGE)
             return ProbeOutcome(self._begun_at, WriteState.WAITING)
         outcome = ProbeOutcome(
@@ -194,8 +203,8 @@ class ProbeCommits:
         return outcome
 
     async def _look_at(self, pending: Pending) -> list[Row]:
-        """Whether it waits. One answer that is late says less of the disk than of a busy machine, or of this one
-        session: only a second one, over a new connection, is believed."""
+        """Whether it waits, and whether it is through. One answer that is late says less of the disk than of a busy
+        machine, or of this one session: only a second one, over a new connection, is believed."""
         try:
             return await self._witness.rows(_WAITS, (pending.pid,), within_ms=_WITNESS_WITHIN_MS)
         except NoAnswer:
@@ -211,3 +220,7 @@ class ProbeCommits:
     def _hear(self, notice: Diagnostic) -> None:
         if notice.severity_nonlocalized == "WARNING":
             self._warning = notice.message_primary or "a warning"
+
+
+def _waits(rows: list[Row]) -> bool:
+    return bool(rows) and rows[0][0]

@@ -20,8 +20,7 @@ lost that TCP stands still: its commits wait for standbys, and none of its repor
 arrived for as long as a standby may be gone, two seconds at least. Its rule can't be changed then, since it would have to \
 confirm that; so it is replaced. Where beats are lost too (four gaps in the last fifteen seconds), \
 TCP is slow and not cut off, and the reports are waited for six times as long; so are standbys, before the rule goes on \
-without them; and while commits need not wait for it a standby that answers the leader stays in the rule. Commits that wait \
-for standbys are flushed, and no stall.
+without them (thirty times as long where commits need not wait for one, and it is well by its own report).
 
 **A lost host says nothing**, and that takes four steps.
 

@@ -286,15 +286,12 @@ def _out_of_touch_ms(seen: MemberView, view: ClusterView, now: Instant) -> int:
 
 
 def _stalled_ms(seen: MemberView, now: Instant) -> int | None:
-    """Since the newest commit that was acknowledged, or was flushed and waited for voters; where its agent knows of none,
-    since the stall was first reported. None while commits are flushed."""
+    """Since the newest commit that was acknowledged; where its agent knows of none, since the stall was first
+    reported. None while commits are flushed."""
     if seen.facts is None or seen.stalled_since is None:
         return None
-    if seen.facts.write_age_ms is None:
-        return elapsed_ms(since=seen.stalled_since, now=now)
-    if seen.waited_until is None:
-        return seen.facts.write_age_ms
-    return min(seen.facts.write_age_ms, elapsed_ms(since=seen.waited_until, now=now))
+    since_report_ms = elapsed_ms(since=seen.stalled_since, now=now)
+    return since_report_ms if seen.facts.write_age_ms is None else seen.facts.write_age_ms
 
 
 def _waiting_ms(seen: MemberView, now: Instant) -> int | None:

@@ -173,7 +173,7 @@ def _heard(
     gap_deviation_us: int,
 ) -> ClusterView:
     """One copy of the member, and one of the view: every beat comes through."""
-    stalled_since = waiting_since = waited_until = None
+    stalled_since = waiting_since = None
     seen_primary_epoch, streaming_at = member.seen_primary_epoch, member.streaming_at
     if facts.postgres is PostgresState.PRIMARY:
         seen_primary_epoch = max(seen_primary_epoch, facts.obeyed.epoch)
@@ -182,10 +182,8 @@ def _heard(
             streaming_at = MappingProxyType({**streaming_at, **streaming})
         if facts.write_state is WriteState.STALLED:
             stalled_since = at if member.stalled_since is None else member.stalled_since
-            waited_until = member.waited_until
         elif facts.write_state is WriteState.WAITING:
             waiting_since = at if member.waiting_since is None else member.waiting_since
-            waited_until = at
     member = replace(
         member,
         facts=facts,
@@ -199,7 +197,6 @@ def _heard(
         writes=_writes(member.writes, at, facts),
         stalled_since=stalled_since,
         waiting_since=waiting_since,
-        waited_until=waited_until,
         streaming_at=streaming_at,
     )
     suspicion = view.suspicion

@@ -74,8 +74,6 @@ class MemberView(msgspec.Struct, frozen=True, gc=False):
     """Since when each report said that commits are not flushed; None when the newest did not."""
     waiting_since: Instant | None = None
     """The same for commits that wait for voters."""
-    waited_until: Instant | None = None
-    """When a report last said so, while nothing was acknowledged since: until then commits were flushed here."""
     relayed: Relayed | None = None
     """It proves nothing of whether an order would reach it: whoever is only relayed counts as silent."""
     streaming_at: Mapping[str, Instant] = msgspec.field(default_factory=lambda: MappingProxyType({}))

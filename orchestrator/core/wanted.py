@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import msgspec
 
+from common.facts import PostgresState
 from common.ids import application_name
 from common.profile import Profile
 from common.rule import Rule, RuleKind, Voter, quorum
 from common.timebase import Instant, elapsed_ms
 from orchestrator.core.liveness import patience_times
-from orchestrator.core.reach import can_seal
 from orchestrator.core.reasons import Because, Reason
 from orchestrator.core.record import Record
 from orchestrator.core.spec import STRICT, ClusterSpec
 from orchestrator.core.view import ClusterView, MemberView
 
 _FACTS_FRESH_MS = 3_000
+_STAYS_TIMES = 30
+"""A minute by default. A standby of a lossy primary took up to forty seconds to stream again; meanwhile readers may still
+find it under the name of the replicas, which follows the rule."""
 
 
 class Wanted(msgspec.Struct, frozen=True, gc=False):
@@ -61,6 +64,10 @@ def wanted_rule(
     streaming = set(streaming_voters(record, primary))
     patience = patience_times(primary, now)
     lost_ms = profile.voter_lost_ms * patience
+    # Where the primary's packets are lost one by one, and commits go on with the others, one whose seal can be had all
+    # the same (R2) stays for longer: each change ends the streams that are left (R6), which take seconds to come back.
+    commits_go_on = len(streaming & set(current.voters)) >= current.k
+    stays_ms = profile.voter_lost_ms * _STAYS_TIMES if patience > 1 and commits_go_on else lost_ms
     # One that became nofailover, or is about to leave, goes although it streams (R3).
     may_vote = {member.voter for member in record.members if not member.nofailover}
     kept = {
@@ -68,14 +75,9 @@ def wanted_rule(
         for voter in current.voters
         if voter not in streaming
         and voter in may_vote
-        and _lost_ms(voter, record, primary, view, now) < lost_ms
+        and _lost_ms(voter, record, primary, view, now)
+        < (stays_ms if _is_well(voter, record, view, now, lost_ms) else lost_ms)
     }
-    if patience > 1 and _is_no_help(current, streaming, kept):
-        kept |= {
-            voter
-            for voter in may_vote & set(current.voters)
-            if can_seal(record.the(voter.member), view.member(voter.member), now, profile)
-        }
     voters = streaming | kept
     if voters:
         return Wanted(quorum(voters, spec.k))
@@ -92,11 +94,17 @@ def wanted_rule(
     )
 
 
-def _is_no_help(current: Rule, streaming: set[Voter], kept: set[Voter]) -> bool:
-    """Whether commits go on, or wait, as well without a narrower rule. Then one that answers us, whom only the primary's
-    lossy path keeps from streaming, may stay: its seal can be had (R2), and each change ends the streams that are left
-    (R6), which take seconds to come back there."""
-    return len(streaming & set(current.voters)) >= current.k if streaming else bool(kept)
+def _is_well(voter: Voter, record: Record, view: ClusterView, now: Instant, reported_within_ms: int) -> bool:
+    """As its own report says, which takes the way of an order to seal (TCP): nothing of its own keeps it from streaming."""
+    seen = view.member(voter.member)
+    return (
+        seen.facts is not None
+        and seen.facts_at is not None
+        and elapsed_ms(since=seen.facts_at, now=now) < reported_within_ms
+        and seen.is_current(record.the(voter.member))
+        and seen.postgres is PostgresState.STANDBY
+        and not seen.facts.rebuild_needed
+    )
 
 
 def spec_rule(record: Record, spec: ClusterSpec) -> Rule:

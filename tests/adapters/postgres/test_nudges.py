@@ -70,7 +70,7 @@ class _FlushedMeanwhile(ProbeCommits):
 
     async def _look_at(self, pending: Pending) -> list[Row]:
         self.looks += 1
-        return await super()._look_at(pending) if self.looks > 1 else [(False,)]
+        return await super()._look_at(pending) if self.looks > 1 else [(False, False)]
 
 
 async def test_a_commit_that_is_flushed_while_somebody_looks_waits(home: Home) -> None:
