@@ -49,6 +49,8 @@ class Totals:
     processes: int
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     began_s: float = field(default_factory=time.monotonic)
+    commit: str = field(default_factory=lambda: _commit())
+    """Of the beginning: what is committed meanwhile is not what runs."""
     counts: Counter[str] = field(default_factory=Counter)
     violations: list[tuple[int, str]] = field(default_factory=list)
     digests: dict[int, str] = field(default_factory=dict)
@@ -63,7 +65,7 @@ class Totals:
     def as_json(self) -> dict[str, Any]:
         return {
             "schema": 1,
-            "commit": _commit(),
+            "commit": self.commit,
             "began": self.began.isoformat(timespec="seconds"),
             "took_s": round(time.monotonic() - self.began_s),
             "cores": len(os.sched_getaffinity(0)),
