@@ -14,7 +14,7 @@ class Fault:
     where: str
     at_us: int
     ends_sent: int | None = None
-    """Segments with FIN or RST that the host sent from just before the fault on; None: nobody counted."""
+    """Segments with FIN or RST that the host sent once its link was down; None: nobody counted."""
 
 
 def now_us() -> int:

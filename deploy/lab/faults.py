@@ -132,9 +132,10 @@ class Faults:
             at_us = now_us()
             self._freeze(host)
             return Fault(NO_NETWORK_CUT, name, at_us)
-        ends_before = self._network.ends_seen(host)
         at_us = now_us()
         self._network.cut(host)
+        # Only from here on: a control node's connections end all the time, and one that does just before is no goodbye.
+        ends_before = self._network.ends_seen(host)
         # What waits for a stalled disk ends only once that goes on, and then without another step of its own.
         processes.send(self.pids_of(name), signal.SIGKILL)
         self.disks.resume(name)

@@ -94,7 +94,7 @@ class Scene:
         if self.fault_at_us is not None:
             return fault
         self.fault_at_us = fault.at_us
-        if fault.ends_sent:  # in the middle of another fault a connection may well end just before the cut
+        if fault.ends_sent:
             self.notes.append(f"{fault.ends_sent} FIN or RST left {fault.where}: it was not silent")
         return fault
 
