@@ -179,7 +179,7 @@ def etcd_is_restored(s: Scene) -> None:
     etcd = s.fleet.etcd
 
     def restore() -> None:
-        etcd.restore(copy, known=s.fleet.highest_version(), cluster_id=78 if s.dice.chance(300) else None)
+        etcd.restore(copy, obeyed=s.fleet.obeyed(), cluster_id=78 if s.dice.chance(300) else None)
 
     if s.dice.chance(700):
         s.later(0, 500, s.lose_primary)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from agents.core.obey import Obeyed, RefusedOrder, consider
 from common.assignment import Assignment, Version
-from common.facts import NO_VERSION, PostgresState
+from common.facts import PostgresState
 from common.ids import ClusterName, MemberName
 from common.profile import DEFAULT, Profile
 from orchestrator.core import events as ev
@@ -122,7 +122,9 @@ class Fleet:
 
     def _saved(self, old: Record | None, new: Record) -> None:
         self.checkers.saved(old, new)
-        if not self.etcd.went_back:
+        if self.etcd.went_back:
+            self.truth.saved_after_a_restore(new)
+        else:
             self.truth.saved(old, new)
         self.control_checkers.saved(old, new)
         self.failovers.saved(old, new)
@@ -219,10 +221,9 @@ class Fleet:
             heir.start()
         self._crown(heir)
 
-    def highest_version(self) -> Version:
-        """That any member obeyed. (What only its own leader has seen never had an effect: R14 may pass it by.)"""
-        stored = [a.durable.obeyed for a in self.agents.values() if a.durable is not None]
-        return max(stored, default=NO_VERSION)
+    def obeyed(self) -> dict[str, Version]:
+        """Of each member. (What only its own leader has seen never had an effect: R14 may pass it by.)"""
+        return {a.name: a.durable.obeyed for a in self.agents.values() if a.durable is not None}
 
     # Messages
 

@@ -7,7 +7,7 @@ after it (as a new leader inside etcd grants them). It may be restored from an o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
@@ -63,6 +63,9 @@ class Etcd:
         """It was restored from a copy that lacks something."""
         self.must_stop = False
         """A member has obeyed a higher version than the restored one: nobody may go on from it (R14)."""
+        self.obeyed_above: Mapping[str, Version] = {}
+        """Who that is, and what each one of them had obeyed."""
+        self.restored_us = 0
         self.watchers: list[Callable[[], None]] = []
         """Told, each over its own path, when the election key changes."""
 
@@ -187,9 +190,13 @@ class Etcd:
     def copy(self) -> Copy:
         return Copy(self.record, self.record_revision, self.revision, self.term, self.holder, self.lease)
 
-    def restore(self, copy: Copy, *, known: Version, cluster_id: int | None = None) -> None:
-        """All members came back from a backup; nobody's lease is in it any more. `known`: the highest version
-        that any member obeyed."""
+    @property
+    def is_foreign(self) -> bool:
+        return self.cluster_id != _CLUSTER_ID
+
+    def restore(self, copy: Copy, *, obeyed: Mapping[str, Version], cluster_id: int | None = None) -> None:
+        """All members came back from a backup; nobody's lease is in it any more. `obeyed`: the highest version of
+        each member."""
         before = self.record_revision
         mine = NO_VERSION if copy.record is None else Version(copy.record.epoch, copy.record_revision)
         self.world.count("etcd restored from a copy")
@@ -197,7 +204,8 @@ class Etcd:
         if cluster_id is not None:
             self.cluster_id = cluster_id
         # A second restore may bring back what the first one lost.
-        foreign = self.cluster_id != _CLUSTER_ID
-        self.must_stop = known > mine or foreign
+        self.obeyed_above = {name: version for name, version in obeyed.items() if version > mine}
+        self.must_stop = bool(self.obeyed_above) or self.is_foreign
+        self.restored_us = self.world.now_us
         self.went_back = self.must_stop or self.went_back or copy.record_revision != before
         self._vacate()

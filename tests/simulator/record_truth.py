@@ -70,6 +70,18 @@ class RecordTruth:
         if broken:
             raise Violation("; ".join(broken))
 
+    def saved_after_a_restore(self, new: Record) -> None:
+        """R14 stops a leader that is told: where whoever had obeyed more was lost before this one heard it, the record is past
+        that by the time that it is back (seed 10655551)."""
+        etcd, leader = self.fleet.etcd, self.fleet.control.name
+        if not etcd.must_stop or not etcd.obeyed_above or etcd.is_foreign:
+            return
+        if max(etcd.obeyed_above.values()).epoch >= new.epoch:
+            return
+        if all(self._heard_at.get((leader, name), 0) < etcd.restored_us for name in etcd.obeyed_above):
+            etcd.must_stop = False
+            self.fleet.world.count("records that went back, and nobody told in time")
+
     def _broken(self, old: Record, new: Record) -> Iterator[str]:
         yield from _members(old, new)
         yield from self._forgetting.broken(old, new)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from common.assignment import Position
+from common.assignment import Position, Version
 from common.lsn import Lsn
 from common.rule import SOLO, Rule, RuleKind, Voter, quorum
 from orchestrator.core.leave import leave
@@ -309,3 +309,26 @@ def test_the_first_primary_of_a_cluster_breaks_nothing() -> None:
     rows(fleet)
     fleet.kill_postmaster("a")
     until(fleet, lambda: record_of(fleet).epoch > 1 and fleet.whole())
+
+
+@pytest.mark.parametrize(
+    ("obeyed", "heard", "must_stop"),
+    [
+        pytest.param(Version(1, 900), False, False, id="nobody_told_before_the_record_was_past_it"),
+        pytest.param(Version(1, 900), True, True, id="it_was_heard"),
+        pytest.param(Version(2, 900), False, True, id="the_record_is_not_past_it_yet"),
+    ],
+)
+def test_a_record_that_went_back_stops_a_leader_that_is_told_in_time(
+    obeyed: Version, heard: bool, must_stop: bool
+) -> None:
+    fleet = whole_fleet()
+    record = record_of(fleet)
+    fleet.lose_host("c")
+    run(fleet, SECOND_US)
+    fleet.etcd.restore(fleet.etcd.copy(), obeyed={"c": obeyed})
+    fleet.etcd.went_back = True
+    if heard:
+        fleet.truth.heard(fleet.control.name, "c")
+    fleet.truth.saved_after_a_restore(replace(record, epoch=record.epoch + 1))
+    assert fleet.etcd.must_stop is must_stop

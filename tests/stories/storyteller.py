@@ -304,7 +304,7 @@ class Storyteller:
     def _restore(self, _: str) -> None:
         """etcd comes back from a backup; another leader reads it."""
         assert self._kept is not None
-        self.fleet.etcd.restore(self._kept, known=self.fleet.highest_version())
+        self.fleet.etcd.restore(self._kept, obeyed=self.fleet.obeyed())
         self.fleet.replace_leader()
         self.fleet.world.run_until(self.fleet.world.now_us + 300_000)
 
