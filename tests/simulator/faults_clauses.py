@@ -188,7 +188,7 @@ def candidate_is_killed_again_and_again(s: Scene) -> None:
         if candidate is not None and s.fleet.postgres[candidate].state is PostgresState.PRIMARY:
             s.fleet.kill_postmaster(candidate)
         if world.now_us < until_us:
-            world.after(5_000, look)
+            s.after(5_000, look)
 
     look()
     world.run_until(until_us)

@@ -147,7 +147,7 @@ def reply_is_read_after_the_replacement(s: Scene) -> None:
                     s.cut(name, other, 8_000, 9_000)
             s.later(1_000, s.fleet.profile.lease_ms * 7 // 10, host.thaw)
         elif left:
-            world.after(300, lambda: watch(left - 1))
+            s.after(300, lambda: watch(left - 1))
 
     watch(4_000)
 
@@ -252,9 +252,9 @@ def candidate_dies_inside_its_promotion(s: Scene) -> None:
         def watch(left: int) -> None:
             if server.state is PostgresState.STANDBY and not server.standby_signal:
                 s.fleet.world.count("candidates killed inside their promotion")
-                s.fleet.world.after(waits_us, strike)
+                s.after(waits_us, strike)
             elif left:
-                s.fleet.world.after(1_000, lambda: watch(left - 1))
+                s.after(1_000, lambda: watch(left - 1))
 
         watch(300)
 

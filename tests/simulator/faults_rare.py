@@ -37,7 +37,7 @@ def rewind_is_cut_short(s: Scene) -> None:
             s.later(0, 100, lambda: s.fleet.kill_postmaster(s.current_primary()))
             s.later(200, 1_500, back)
         elif left:
-            s.fleet.world.after(20_000, lambda: watch(left - 1))
+            s.after(20_000, lambda: watch(left - 1))
 
     watch(420)
 
@@ -65,7 +65,7 @@ def old_directory_is_put_back(s: Scene) -> None:
             s.later(50, 500, lambda: fleet.restart_host(victim))
             s.later(50, 1_500, s.lose_primary)
         elif left:
-            fleet.world.after(50_000, lambda: watch(left - 1))
+            s.after(50_000, lambda: watch(left - 1))
 
     watch(150)
 
