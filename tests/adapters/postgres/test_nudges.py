@@ -83,6 +83,29 @@ async def test_a_commit_that_is_flushed_while_somebody_looks_waits(home: Home) -
             await probe.close()
 
 
+class _Released(ProbeCommits):
+    """After the first look it does not wait any more, and no answer comes."""
+
+    looks = 0
+
+    async def _look_at(self, pending: Pending) -> list[Row]:
+        self.looks += 1
+        return await super()._look_at(pending) if self.looks == 1 else [(False, False)]
+
+
+async def test_a_commit_that_was_seen_waiting_is_stalled_only_once_a_second_look_finds_it_neither(
+    home: Home,
+) -> None:
+    async with home.member("a") as a:
+        await a.serve(RULE)
+        probe = _Released(a.config, a.clock)
+        try:
+            states = [(await probe.probe(RULE, 20)).state for _ in range(3)]
+        finally:
+            await probe.close()
+        assert states == [WriteState.WAITING, WriteState.WAITING, WriteState.STALLED]
+
+
 async def test_the_nudge_that_waits_for_a_standby_is_a_flushed_commit(home: Home) -> None:
     async with home.member("a") as a, home.member("b") as b:
         await a.serve(SOLO)
