@@ -63,47 +63,34 @@ async def test_a_commit_that_is_released_while_somebody_looks_is_not_taken_for_o
             await probe.close()
 
 
-class _FlushedMeanwhile(ProbeCommits):
-    """Its commit is on its way to the disk when somebody looks for the first time."""
+class _OneLook(ProbeCommits):
+    """Only at this look it sees what is; at every other one a commit that neither waits nor is through."""
 
-    looks = 0
-
-    async def _look_at(self, pending: Pending) -> list[Row]:
-        self.looks += 1
-        return await super()._look_at(pending) if self.looks > 1 else [(False, False)]
-
-
-async def test_a_commit_that_is_flushed_while_somebody_looks_waits(home: Home) -> None:
-    async with home.member("a") as a:
-        await a.serve(RULE)
-        probe = _FlushedMeanwhile(a.config, a.clock)
-        try:
-            assert (await probe.probe(RULE, 20)).state is WriteState.WAITING
-        finally:
-            await probe.close()
-
-
-class _Released(ProbeCommits):
-    """After the first look it does not wait any more, and no answer comes."""
-
-    looks = 0
+    real, looks = 1, 0
 
     async def _look_at(self, pending: Pending) -> list[Row]:
         self.looks += 1
-        return await super()._look_at(pending) if self.looks == 1 else [(False, False)]
+        return await super()._look_at(pending) if self.looks == self.real else [(False, False)]
 
 
-async def test_a_commit_that_was_seen_waiting_is_stalled_only_once_a_second_look_finds_it_neither(
-    home: Home,
+@pytest.mark.parametrize(
+    ("real", "states"),
+    [
+        pytest.param(2, [WriteState.WAITING], id="flushed_while_somebody_looks"),
+        pytest.param(1, [WriteState.WAITING, WriteState.WAITING, WriteState.STALLED], id="waited_before"),
+    ],
+)
+async def test_a_commit_is_stalled_only_once_two_looks_find_it_neither_waiting_nor_answered(
+    home: Home, real: int, states: list[WriteState]
 ) -> None:
     async with home.member("a") as a:
         await a.serve(RULE)
-        probe = _Released(a.config, a.clock)
+        probe = _OneLook(a.config, a.clock)
+        probe.real = real
         try:
-            states = [(await probe.probe(RULE, 20)).state for _ in range(3)]
+            assert [(await probe.probe(RULE, 20)).state for _ in states] == states
         finally:
             await probe.close()
-        assert states == [WriteState.WAITING, WriteState.WAITING, WriteState.STALLED]
 
 
 async def test_the_nudge_that_waits_for_a_standby_is_a_flushed_commit(home: Home) -> None:
