@@ -174,6 +174,7 @@ class FactsKeeper:
             free_mib=seen.free_mib,
             replay_backlog_bytes=seen.replay_backlog_bytes,
             replay_paused=seen.replay_paused,
+            oldest_lsn=seen.oldest_lsn,
             rebuild_needed=told.rebuild_needed,
             activity=self.activity() or told.activity or self.link_trouble(),
             error=self._failure or told.error,

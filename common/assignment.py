@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from common.ids import ClusterName, IncarnationId, MemberName
-from common.lsn import Lsn
+from common.lsn import ZERO, Lsn
 from common.rule import Rule
 
 
@@ -100,6 +100,8 @@ class Follow(Order, frozen=True, tag="follow"):
     history: tuple[HistoryStep, ...]
     """The whole history of `timeline`, lowest first; gaps in the ids are placeholders."""
     rebuild: Rebuild | None = None
+    clone_below_lsn: Lsn = ZERO
+    """Leave to be cloned where its log ends below this, and fits: the upstream has no WAL any more from there on."""
     awaited: bool = True
     """Commits wait for it: it is one of the k voters from whom they are expected first. All others leave those the first
     moment."""

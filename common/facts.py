@@ -127,6 +127,8 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     free_mib: int | None = None  # (b)
     replay_backlog_bytes: int = 0
     replay_paused: bool = False
+    oldest_lsn: Lsn = ZERO
+    """Of a primary: where the WAL begins that it can still send; ZERO: not known."""
     rebuild_needed: str = ""
     """Why the member can't attach as it is (R9); empty when it can."""
     activity: str = ""

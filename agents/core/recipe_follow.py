@@ -35,6 +35,7 @@ from agents.core.steps import (
 from common.assignment import Assignment, Follow, Position
 from common.facts import PostgresState
 from common.ids import application_name, slot_name
+from common.lsn import ZERO
 from common.rule import FENCE
 
 _RUNNING = (PostgresState.STANDBY, PostgresState.STARTING)
@@ -93,10 +94,10 @@ def follow(state: AgentState, assignment: Assignment, order: Follow) -> Recipe[N
     if not (yield from claim_directory(state, assignment, sight)):
         return
     if sight.settings_upstream == stream.application_name and not acts_as_primary(state, sight):
-        if sight.settings_address != f"{order.upstream.host}:{order.upstream.port}":
-            # It is the same primary in the same epoch: the next receiver looks for it there, this one may go on.
-            yield WriteSettings(FENCE, stream, closed=False)
-        yield from _stay_attached(stream, sight)
+        if (yield from _wal_is_gone(order, sight)):
+            yield from _rebuild(state, assignment, order, "clone")
+            return
+        yield from _stay_attached(order, stream, sight)
         return
     if sight.postgres is PostgresState.STOPPED and not order.awaited and order.rebuild is None:
         yield Pause(_AWAITED_FIRST_MS)
@@ -173,7 +174,20 @@ def _forget_siblings(order: Follow, position: Position) -> Recipe[bool]:
     return bool(foreign)
 
 
-def _stay_attached(stream: Stream, sight: Sight) -> Recipe[None]:
+def _wal_is_gone(order: Follow, sight: Sight) -> Recipe[bool]:
+    """Its log ends below all that the upstream still has: it asks for ever for what was removed. It fits, so the upstream
+    has had all of it; the leader compared what was reported, here it is the end itself."""
+    is_below = (sight.flushed_lsn or ZERO) < order.clone_below_lsn
+    if sight.postgres is not PostgresState.STANDBY or not is_below:
+        return False
+    end = yield from asking.measure_end()
+    return end.end_lsn < order.clone_below_lsn
+
+
+def _stay_attached(order: Follow, stream: Stream, sight: Sight) -> Recipe[None]:
+    if sight.settings_address != f"{order.upstream.host}:{order.upstream.port}":
+        # It is the same primary in the same epoch: the next receiver looks for it there, this one may go on.
+        yield WriteSettings(FENCE, stream, closed=False)
     if sight.postgres in (PostgresState.STOPPED, PostgresState.DYING):
         if sight.postgres is PostgresState.DYING:
             yield from asking.stop()

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from agents.core.steps import StepFailed
 from agents.postgres.lanes import Lane
 from agents.postgres.look import is_anything_left, lsn, read_directory
+from agents.postgres.oldest_wal import oldest_wal
 from agents.postgres.processes import children
 from agents.postgres.server import Server
 from common.assignment import HistoryStep
@@ -24,6 +25,8 @@ from common.lsn import ZERO, Lsn
 from common.timebase import Instant, elapsed_ms
 
 _SPACE_WITHIN_MS = 300
+_OLDEST_EVERY_MS = 5_000
+"""A folder of thousands of segments is read for it, and it matters to those alone who come back after long."""
 _MEASURE = """
 select s.recovering,
        case when s.recovering then pg_last_wal_receive_lsn() else pg_current_wal_flush_lsn() end::text,
@@ -64,6 +67,7 @@ class PartialFacts(msgspec.Struct, frozen=True):
     free_mib: int | None = None
     replay_backlog_bytes: int = 0
     replay_paused: bool = False
+    oldest_lsn: Lsn = ZERO
     postgres_version: int = 0
     answered: bool = False
     """SQL answered in time; otherwise the positions are the last ones known."""
@@ -75,6 +79,7 @@ class Measurement:
         self._space = Lane("space")
         self._last = PartialFacts()
         self._replies: dict[str, tuple[str, Instant]] = {}
+        self._oldest: tuple[Instant, Lsn] | None = None
 
     async def measure(self) -> PartialFacts:
         """Never raises: what can't be measured keeps its last value, with `answered` false."""
@@ -126,9 +131,13 @@ class Measurement:
             )
         row = await server.watching.row(_MEASURE, within_ms=config.sql_within_ms)
         recovering, flushed, replayed, insert, segment, timeline, rule, paused, streaming, age_ms, peers = row
-        if not recovering:
+        oldest_lsn = ZERO
+        if recovering:
+            self._oldest = None
+        else:
             timeline = int(segment[:8], 16)
             server.saw_primary(Lsn.parse(insert), timeline)
+            oldest_lsn = await self._oldest_lsn(Lsn.parse(insert), identity.segment_bytes)
         flushed_lsn, replayed_lsn = lsn(flushed) or ZERO, lsn(replayed) or ZERO
         return PartialFacts(
             PostgresState.STANDBY if recovering else PostgresState.PRIMARY,
@@ -148,9 +157,17 @@ class Measurement:
             free_mib=free_mib,
             replay_backlog_bytes=max(0, flushed_lsn - replayed_lsn) if recovering else 0,
             replay_paused=paused,
+            oldest_lsn=oldest_lsn,
             postgres_version=version,
             answered=True,
         )
+
+    async def _oldest_lsn(self, insert_lsn: Lsn, segment_bytes: int) -> Lsn:
+        now = self._server.clock.now()
+        if self._oldest is None or elapsed_ms(since=self._oldest[0], now=now) >= _OLDEST_EVERY_MS:
+            look = partial(oldest_wal, self._server.config.wal_directory, insert_lsn, segment_bytes)
+            self._oldest = now, await self._server.read("looking for the oldest WAL", look)
+        return self._oldest[1]
 
     def _has_receiver(self, postmaster_pid: int) -> bool:
         return any(child.is_receiver for child in children(postmaster_pid, self._server.config.title))

@@ -196,19 +196,7 @@ class Witnessed:
 
     def sql(self, member: str, text: str, *, within_s: float = SQL_WITHIN_S) -> str:
         """As the superuser, over the member's own socket."""
-        host = self.lab.plan.host(self.host_of(member))
-        psql = str(self.lab.programs.postgres_bin / "psql")
-        socket_directory = str(self.lab.files.socket_directory(host))
-        port = str(self.lab.plan.ports.postgres)
-        command = (psql, "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", socket_directory, "-p", port,
-                   "-U", "postgres", "-d", DATABASE, "-c", text)  # fmt: skip
-        process = self.lab.launch_on(
-            host.name,
-            command,
-            user=self.lab.programs.postgres_user,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        process = self.launch_sql(member, text)
         try:
             out, err = process.communicate(timeout=within_s)
         except subprocess.TimeoutExpired as error:
@@ -218,6 +206,22 @@ class Witnessed:
         if process.returncode != 0:
             raise LabFailed(f"{member}: {err.decode().strip()} (asked: {text})")
         return out.decode()
+
+    def launch_sql(self, member: str, text: str) -> subprocess.Popen[bytes]:
+        """The same, and whoever asks waits for the answer, or ends it."""
+        host = self.lab.plan.host(self.host_of(member))
+        psql = str(self.lab.programs.postgres_bin / "psql")
+        socket_directory = str(self.lab.files.socket_directory(host))
+        port = str(self.lab.plan.ports.postgres)
+        command = (psql, "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", socket_directory, "-p", port,
+                   "-U", "postgres", "-d", DATABASE, "-c", text)  # fmt: skip
+        return self.lab.launch_on(
+            host.name,
+            command,
+            user=self.lab.programs.postgres_user,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
     # The witnesses
 

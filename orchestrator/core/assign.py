@@ -21,6 +21,7 @@ from common.assignment import (
     Wait,
 )
 from common.ids import slot_name
+from common.lsn import ZERO
 from common.rule import Voter
 from orchestrator.core.record import MemberRecord, Phase, Record
 
@@ -118,5 +119,7 @@ def _follow(record: Record, member: MemberRecord) -> Follow:
         record.timeline,
         record.history,
         rebuild,
+        # Given while no rule named it; the rule of a later epoch may (R13).
+        clone_below_lsn=ZERO if record.is_voter_or_named(member.voter) else member.clone_below_lsn,
         awaited=member.voter in _awaited(record),
     )

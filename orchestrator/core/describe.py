@@ -16,6 +16,7 @@ from orchestrator.core.members import as_the_file_says, from_spec
 from orchestrator.core.names import primary_name, replicas_name
 from orchestrator.core.reach import answers, reach
 from orchestrator.core.record import MemberRecord, Phase, Record
+from orchestrator.core.removed_wal import removed_wal
 from orchestrator.core.status import CandidateLine, ClusterStatus, MemberLine, NamesLine, ReasonLine
 from orchestrator.core.stories import is_whole, names_stand, wanted_names
 from orchestrator.core.view import ClusterView
@@ -99,11 +100,11 @@ def _member(member: MemberRecord, record: Record | None, view: ClusterView, now:
         free_mib=facts.free_mib if facts is not None else None,
         postgres_version=facts.postgres_version if facts is not None else 0,
         activity=facts.activity if facts is not None else "",
-        error=_error(member, record, facts),
+        error=_error(member, record, view, facts),
     )
 
 
-def _error(member: MemberRecord, record: Record | None, facts: Facts | None) -> str:
+def _error(member: MemberRecord, record: Record | None, view: ClusterView, facts: Facts | None) -> str:
     if facts is None:
         return ""
     foreign = record is not None and record.system_identifier and facts.system_identifier
@@ -116,8 +117,16 @@ def _error(member: MemberRecord, record: Record | None, facts: Facts | None) -> 
     notes = (
         _PAUSED if paused else "",
         f"its disk is full: {facts.free_mib} MiB are free" if is_full(facts) else "",
+        _wal_is_gone(member, record, view),
     )
     return "; ".join(filter(None, (facts.error or facts.rebuild_needed, *notes)))
+
+
+def _wal_is_gone(member: MemberRecord, record: Record | None, view: ClusterView) -> str:
+    if record is None or (removed := removed_wal(record, member, view)) is None:
+        return ""
+    named = "; it is not cloned while a rule names it" if record.is_voter_or_named(member.voter) else ""
+    return f"it needs WAL from {removed.end_lsn} on, and {record.primary} has it from {removed.oldest_lsn} on alone{named}"
 
 
 def _state(member: MemberRecord, record: Record | None, view: ClusterView, now: Instant) -> str:

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from common.facts import PostgresState
+from common.lsn import ZERO
 from orchestrator.core.effects import Story
 from orchestrator.core.lineage_check import misfits
 from orchestrator.core.reasons import Because, Reason
 from orchestrator.core.record import MemberRecord, Phase, Record
+from orchestrator.core.removed_wal import removed_wal
 from orchestrator.core.spec import ClusterSpec, MemberSpec
 from orchestrator.core.view import ClusterView
 
@@ -61,6 +63,7 @@ def _synced(member: MemberRecord, wanted: MemberSpec) -> MemberRecord:
         incarnation=member.incarnation,
         rebuild=member.rebuild,
         rebuild_empty=member.rebuild_empty,
+        clone_below_lsn=member.clone_below_lsn,
     )
 
 
@@ -139,7 +142,12 @@ def adoptions(record: Record, view: ClusterView) -> Iterator[Change]:
         # One that came anew may bear the name of one that left: it goes on above all numbers that left.
         number = 1 + (member.number or record.number_max)
         adopted = replace(
-            member, number=number, incarnation=facts.incarnation, rebuild=None, rebuild_empty=False
+            member,
+            number=number,
+            incarnation=facts.incarnation,
+            rebuild=None,
+            rebuild_empty=False,
+            clone_below_lsn=ZERO,
         )
         record = record.with_member(adopted)
         text = f"{member.name} speaks as a new incarnation: {number}"
@@ -158,9 +166,18 @@ def rebuilds(record: Record, view: ClusterView) -> Iterator[Change]:
         facts = view.member(member.name).facts
         if facts is None or member.name == record.primary or facts.incarnation != member.incarnation:
             continue
-        if not facts.rebuild_needed or record.is_voter_or_named(member.voter):
+        if record.is_voter_or_named(member.voter):
             continue
-        if facts.postgres in (PostgresState.ABSENT, PostgresState.HALF):
+        if not facts.rebuild_needed:
+            removed = removed_wal(record, member, view)
+            if removed is None or removed.end_lsn < member.clone_below_lsn:
+                continue
+            changed = replace(member, clone_below_lsn=removed.oldest_lsn)
+            text = (
+                f"{member.name} is cloned: it ends at {removed.end_lsn}, and {record.primary} has WAL "
+                f"from {removed.oldest_lsn} on alone"
+            )
+        elif facts.postgres in (PostgresState.ABSENT, PostgresState.HALF):
             if member.rebuild_empty:
                 continue
             changed = replace(member, rebuild_empty=True, rebuild=None)

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from common.assignment import HistoryStep, Position
 from common.facts import SealReport
 from common.ids import ClusterName, IncarnationId, MemberName
+from common.lsn import ZERO, Lsn
 from common.rule import Rule, Voter
 
 
@@ -84,6 +85,8 @@ class MemberRecord(msgspec.Struct, frozen=True, gc=False):
     """Leave to throw away what lies above the fork: the end that it was decided on (R7, R9)."""
     rebuild_empty: bool = False
     """Leave to fill an empty or half-made data directory."""
+    clone_below_lsn: Lsn = ZERO
+    """Leave to be cloned where its log ends below this: its upstream has no WAL any more from there on."""
 
     @property
     def voter(self) -> Voter:

@@ -236,7 +236,7 @@ SCENARIOS = (
         "primary and one standby lost together",
         "nobody is promoted and it is said who is missing; with the standby back a failover follows",
         Then.MOVES,
-        None,
+        20_000,
         _primary_and_standby_lost,
         diagnosed=(Diagnosis.HOST_LOST,),
         history=("(no failover|sealed): .*missing: ",),

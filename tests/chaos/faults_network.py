@@ -200,7 +200,7 @@ SCENARIOS = (
         "20 % packet loss at the primary for five minutes",
         "no failover; clients see what TCP makes of it",
         Then.STAYS,
-        None,
+        60_000,
         _packet_loss,
         also_diagnosed=(
             Diagnosis.AGENT_LOST,

@@ -13,6 +13,7 @@ from tests.chaos.scene import Scene
 CRASHED_MS = 1_500
 STAYS_UP_S = 3.0
 NOTICED_WITHIN_S = 75.0
+WHOLE_WITHIN_S = 60.0
 
 
 def _postmaster_killed(scene: Scene) -> None:
@@ -78,6 +79,53 @@ def _replay_paused(scene: Scene) -> None:
     for member in scene.standbys:
         if member != status["primary"]:
             scene.cluster.sql(member, "SELECT pg_wal_replay_resume()")
+
+
+def _replay_blocked(scene: Scene) -> None:
+    """A query on each standby, and WAL that wants the lock that it has: replay waits for it, up to
+    max_standby_streaming_delay (30 s)."""
+    table = f"chaos_blocked_{scene.epoch}"
+    scene.cluster.sql(scene.primary, f"CREATE TABLE {table} (n int)")
+    scene.hold(1.0)
+    queries = [
+        scene.cluster.launch_sql(member, f"SELECT count(*), pg_sleep(120) FROM {table}")
+        for member in scene.standbys
+    ]
+    try:
+        scene.hold(1.0)
+        scene.cluster.sql(scene.primary, f"DROP TABLE {table}")
+        scene.hold(2.0)
+        ended = [
+            member for member, query in zip(scene.standbys, queries, strict=True) if query.poll() is not None
+        ]
+        scene.insist(not ended, f"the query that was to block replay ended on {ended}")
+        scene.did(scene.faults.kill_postmaster(scene.shop, scene.primary))
+        scene.await_failover()
+    finally:
+        for query in queries:
+            query.kill()
+            query.wait()
+
+
+def _standbys_wal_removed(scene: Scene) -> None:
+    """What the standby needs is kept neither by its slot, as beyond max_slot_wal_keep_size, nor by wal_keep_size."""
+    standby = scene.dice.choice(scene.standbys)
+    scene.did(scene.faults.lose_host(scene.host(standby)))
+    mine = f"FROM pg_replication_slots WHERE slot_name ~ '^{standby}_'"
+    scene.until_sql(scene.primary, f"SELECT count(*) {mine} AND active", "0", "walsender of a lost host gone")
+    for text in (
+        f"SELECT pg_drop_replication_slot(slot_name) {mine} AND NOT active",
+        "ALTER SYSTEM SET wal_keep_size = 0",
+        "SELECT pg_reload_conf()",
+        *(3 * ("SELECT pg_logical_emit_message(true, 'chaos', 'x')", "SELECT pg_switch_wal()")),
+        "CHECKPOINT",
+        "ALTER SYSTEM RESET wal_keep_size",
+        "SELECT pg_reload_conf()",
+    ):
+        scene.cluster.sql(scene.primary, text)
+    scene.restart(scene.host(standby))
+    scene.until(lambda s: bool(s["whole"]), "whole with a clone of the standby", WHOLE_WITHIN_S)
+    scene.await_writes()
 
 
 SCENARIOS = (
@@ -173,5 +221,25 @@ SCENARIOS = (
         diagnosed=(Diagnosis.CRASHED,),
         only_alone="whoever pauses a replay goes on with it, which nobody can do on a host that is lost",
         status=("its replay is paused",),
+    ),
+    Scenario(
+        "replay blocked by a query at the failover",
+        "the query is ended on the candidate, which replays what it has and is promoted",
+        Then.MOVES,
+        5_000,
+        _replay_blocked,
+        diagnosed=(Diagnosis.CRASHED,),
+        covers=("T11",),
+    ),
+    Scenario(
+        "standby comes back to WAL that was removed",
+        "it is cloned, commits go on through the other one",
+        Then.STAYS,
+        NO_INTERRUPTION_MS,
+        _standbys_wal_removed,
+        history=(r"is cloned: it ends at \S+, and \w+ has WAL from \S+ on alone",),
+        status=(REBUILDING,),
+        whole_within_s=120.0,
+        covers=("T31", "T32"),
     ),
 )

@@ -192,7 +192,11 @@ def observed(scenario: Scenario, cluster: Witnessed, witnesses: Witnesses, dice:
         hearing = witnesses.hearing(scene.fault_at_us or scene.began_us, scene.frozen_us)
     except LabFailed as error:
         failed = failed or f"the witnesses could not be heard: {error}"
-    incidents, history_text = _history_since(cluster, scene.epoch, wall_ms)
+    try:
+        incidents, history_text = _history_since(cluster, scene.epoch, wall_ms)
+    except LabFailed as error:
+        failed = failed or str(error)
+        incidents, history_text = [], ""
     return Observed(
         epoch_before=scene.epoch,
         epoch_after=cluster.epoch if status is None else int(status["epoch"]),
@@ -234,7 +238,7 @@ def _history_since(cluster: Witnessed, epoch: int, wall_ms: int) -> tuple[list[d
     """The incidents of later epochs, and what was added to that of the epoch before; as they are and in words."""
     done = cluster.lab.primacy("history", cluster.cluster, "--limit", "20", "--json")
     if done.returncode != 0:
-        return [], f"primacy history failed: {done.stderr.strip()}"
+        raise LabFailed(f"primacy history failed: {done.stderr.strip()}")
     lines = []
     incidents: list[dict[str, Any]] = json.loads(done.stdout)
     for incident in incidents:

@@ -135,6 +135,15 @@ class Scene:
     def until(self, wanted: Callable[[Status], bool], what: str, within_s: float = WITHIN_S) -> Status:
         return self.cluster.watch.until(wanted, within_s, what)
 
+    def until_sql(self, member: str, text: str, answer: str, what: str, within_s: float = WITHIN_S) -> None:
+        """The member's PostgreSQL answers this."""
+        ends_at = time.monotonic() + within_s
+        while (seen := self.cluster.sql(member, text).strip()) != answer:
+            self.insist(
+                time.monotonic() < ends_at, f"no {what} within {within_s:.0f} s: {seen!r} to {text!r}"
+            )
+            self.hold(0.2)
+
     def await_failover(self, within_s: float = WITHIN_S, *, after_epoch: int | None = None) -> Status:
         """A later epoch is STABLE, and the reference client was acknowledged in it."""
         epoch = self.epoch if after_epoch is None else after_epoch

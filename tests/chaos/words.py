@@ -1,5 +1,7 @@
 """What Primacy said of a fault, compared with the fault: the right diagnosis, and no other. Pure.
 
+Where the primary moved it is the history that must say why; else a status will do.
+
 What may be said in passing is no mistake: a primary is suspected before it is given up, a new one waits for its voters
 for a moment. Every other diagnosis is either one that the scenario names, or wrong.
 """
@@ -9,7 +11,7 @@ from __future__ import annotations
 import re
 
 from orchestrator.core.diagnose import Diagnosis
-from tests.chaos.scenario import Scenario
+from tests.chaos.scenario import Scenario, Then
 
 IN_PASSING = frozenset(
     {
@@ -30,8 +32,10 @@ def wrong_words(scenario: Scenario, history_text: str, status_text: str) -> list
     found += [f"it was said {p!r}" for p in scenario.never_said if _has(p, both)]
     said = {Diagnosis(name) for name in _NAMES.findall(both)}
     right = frozenset(scenario.diagnosed)
-    if right and not said & right:
-        found.append(f"nobody said {' or '.join(scenario.diagnosed)}")
+    where = history_text if scenario.then is Then.MOVES else both
+    if right and not {Diagnosis(name) for name in _NAMES.findall(where)} & right:
+        who = "the history did not say" if scenario.then is Then.MOVES else "nobody said"
+        found.append(f"{who} {' or '.join(scenario.diagnosed)}")
     allowed = right | IN_PASSING | frozenset(scenario.also_diagnosed)
     found += [f"it was said {name}, which it was not" for name in sorted(said - allowed)]
     if Diagnosis.HOST_LOST in history_text and not _has("suspected: ", history_text):

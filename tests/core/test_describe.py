@@ -7,9 +7,10 @@ from msgspec.structs import replace
 
 from common.facts import PostgresState
 from common.ids import MemberName
+from common.lsn import Lsn
 from orchestrator.core.describe import describe
 from orchestrator.core.record import Phase
-from tests.core.builders import CLUSTER, NOW, heard, record, view
+from tests.core.builders import CLUSTER, NOW, any_of, heard, record, view
 
 
 @pytest.mark.parametrize(
@@ -64,3 +65,25 @@ def test_a_leader_that_has_not_read_the_record_yet_does_not_say_that_there_is_no
     leading = replace(view(heard("a"), heard("b"), heard("c")), record=None, record_known=False)
     assert describe(CLUSTER, leading, NOW).diagnosis == "WarmingUp"
     assert describe(CLUSTER, replace(leading, record_known=True), NOW).diagnosis == "NoRecord"
+
+
+@pytest.mark.parametrize(
+    ("voters", "expected"),
+    [
+        pytest.param(
+            "c", "it needs WAL from 0/3E8 on, and a has it from 0/7D0 on alone", id="nobody_counts_it"
+        ),
+        pytest.param(
+            "bc",
+            "it needs WAL from 0/3E8 on, and a has it from 0/7D0 on alone; it is not cloned while a rule names it",
+            id="a_rule_names_it",
+        ),
+    ],
+)
+def test_a_standby_that_needs_wal_which_was_removed_says_so(voters: str, expected: str) -> None:
+    """PostgreSQL says it in its log alone, and it would be shown as attaching for ever."""
+    primary = heard("a", postgres=PostgresState.PRIMARY, oldest_lsn=Lsn(2_000))
+    seen = view(primary, heard("b", end=1_000), heard("c", end=2_000), of=record(rules=(any_of(1, *voters),)))
+    lines = {str(line.name): line for line in describe(CLUSTER, seen, NOW).members}
+    assert lines["b"].error == expected
+    assert lines["c"].error == ""

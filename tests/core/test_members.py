@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from msgspec.structs import replace
 
-from common.assignment import Position
+from common.assignment import Follow, Position, Version
 from common.facts import PostgresState
 from common.ids import MemberName
 from common.lsn import Lsn
 from common.rule import SOLO
+from orchestrator.core.assign import assignments
 from orchestrator.core.members import adoptions, rebuilds
 from orchestrator.core.record import Phase, Record
 from orchestrator.core.view import ClusterView, MemberView
@@ -69,3 +73,79 @@ def test_a_member_that_no_rule_names_may_be_rebuilt() -> None:
 
 def test_a_voter_is_never_rebuilt_on_purpose() -> None:
     assert not list(rebuilds(record(), _past_the_fork("b")))
+
+
+def _behind_the_wal(
+    end: int, oldest: int, *, primary: dict[str, Any] | None = None, **facts: Any
+) -> ClusterView:
+    """The primary a has WAL from `oldest` on, the standby b ends at `end`."""
+    told: dict[str, Any] = {"oldest_lsn": Lsn(oldest), **(primary or {})}
+    return view(heard("a", postgres=PostgresState.PRIMARY, end=9_000, **told), heard("b", end=end, **facts))
+
+
+def test_a_standby_whose_wal_the_primary_has_no_more_is_cloned() -> None:
+    """It fits, and asks for ever for a segment that was removed."""
+    at = record(rules=(any_of(1, "c"),))
+    ((changed, because, story),) = rebuilds(at, _behind_the_wal(1_000, 2_000))
+    assert changed.the(MemberName("b")).clone_below_lsn == 2_000
+    assert because.text == "b is cloned: it ends at 0/3E8, and a has WAL from 0/7D0 on alone"
+    assert story is not None
+    assert story.name == "rebuilding"
+    assert not list(rebuilds(changed, _behind_the_wal(1_000, 3_000))), "it was given leave already"
+    assert list(rebuilds(changed, _behind_the_wal(2_500, 3_000))), (
+        "it had gone on since, and is left behind again"
+    )
+
+
+@pytest.mark.parametrize(
+    ("at", "seen"),
+    [
+        pytest.param(record(), _behind_the_wal(1_000, 2_000), id="a_rule_names_it"),
+        pytest.param(None, _behind_the_wal(2_000, 2_000), id="it_needs_the_first_segment_that_is_there"),
+        pytest.param(None, _behind_the_wal(1_000, 0), id="what_the_primary_has_is_not_known"),
+        pytest.param(None, _behind_the_wal(1_000, 2_000, receiver_alive=True), id="it_streams"),
+        pytest.param(
+            None,
+            _behind_the_wal(1_000, 2_000, postgres=PostgresState.STARTING),
+            id="it_starts_and_has_not_replayed",
+        ),
+        pytest.param(None, _behind_the_wal(0, 2_000), id="where_it_ends_is_not_known"),
+        pytest.param(None, _behind_the_wal(1_000, 2_000, timeline=2), id="it_is_on_another_branch"),
+        pytest.param(
+            None,
+            _behind_the_wal(1_000, 2_000, primary={"obeyed": Version(2, 9)}),
+            id="the_primary_speaks_of_an_epoch_before",
+        ),
+        pytest.param(
+            None,
+            _behind_the_wal(1_000, 2_000, primary={"incarnation": _ANOTHER}),
+            id="the_primary_is_another_by_now",
+        ),
+        pytest.param(
+            record(rules=(any_of(1, "c"),), phase=Phase.SEALING),
+            _behind_the_wal(1_000, 2_000),
+            id="a_failover_is_on",
+        ),
+    ],
+)
+def test_nobody_is_cloned_for_want_of_wal(at: Record | None, seen: ClusterView) -> None:
+    assert not list(rebuilds(at or record(rules=(any_of(1, "c"),)), seen))
+
+
+def test_leave_to_clone_is_not_passed_on_while_a_rule_names_the_member() -> None:
+    """It was given before the rule of a later epoch named it (R13)."""
+    leave = replace(record().the(MemberName("b")), clone_below_lsn=Lsn(2_000))
+    orders = {}
+    for voters in ("c", "bc"):
+        at = record(rules=(any_of(1, *voters),)).with_member(leave)
+        orders[voters] = next(one.order for one in assignments(at, 11) if one.member == "b")
+    assert isinstance(orders["c"], Follow)
+    assert isinstance(orders["bc"], Follow)
+    assert (orders["c"].clone_below_lsn, orders["bc"].clone_below_lsn) == (2_000, 0)
+
+
+def test_a_clone_that_is_adopted_has_no_leave_any_more() -> None:
+    leave = replace(record().the(MemberName("b")), clone_below_lsn=Lsn(2_000))
+    at = record(rules=(any_of(1, "c"),)).with_member(leave)
+    ((adopted, _, _),) = adoptions(at, view(_as_another("b", PostgresState.STOPPED)))
+    assert adopted.the(MemberName("b")).clone_below_lsn == 0

@@ -53,6 +53,7 @@ def facts_of(agent: Agent) -> Facts:
         write_state=prober.write_state(),
         write_age_ms=(now - last) // 1000 if primary and last is not None else None,
         first_write_age_ms=(now - first) // 1000 if primary and first is not None else None,
+        oldest_lsn=Lsn(pg.oldest if primary else 0),
         replay_paused=pg.held_by == "paused" and pg.replayed_end < end,
         replay_backlog_bytes=end - replayed if pg.state is PostgresState.STANDBY else 0,
         rebuild_needed=told.rebuild_needed,

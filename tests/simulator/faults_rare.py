@@ -149,7 +149,30 @@ def second_candidate_is_followed_by_nobody(s: Scene) -> None:
     s.lose(s.primary, 9_000, 9_500)
 
 
+def wal_is_removed_meanwhile(s: Scene) -> None:
+    """R9, R13: a standby comes back to a primary that has no WAL any more for it. It fits, and streams from nobody.
+
+    What a rule names is not that long away: without it commits wait, and little is written."""
+    fleet = s.fleet
+    s.lasts(14_000)
+    s.lose(s.one, 6_000, 8_000)
+    load(s, 200)
+
+    def remove() -> None:
+        server, record = fleet.postgres[s.current_primary()], fleet.record()
+        if server.state is not PostgresState.PRIMARY or record is None:
+            return
+        server.recycle(
+            fleet.postgres[m.name].end for m in record.members if record.is_voter_or_named(m.voter)
+        )
+
+    s.later(4_000, 5_900, remove)
+    if s.dice.chance(400):
+        s.later(3_000, 13_000, s.lose_primary)
+
+
 HARD: tuple[Fault, ...] = (
+    wal_is_removed_meanwhile,
     rewind_is_cut_short,
     old_directory_is_put_back,
     reports_of_the_primary_stop,

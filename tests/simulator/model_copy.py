@@ -45,7 +45,7 @@ def begin_copy(agent: Agent, step: st.Rewind | st.Clone) -> tuple[int, Callable[
     if pg.on_rebuilt is not None:
         pg.on_rebuilt(pg)
     pg.begin_copy(rewind=rewind)
-    run = pg.run
+    run, began_at = pg.run, source.end
 
     def done() -> object:
         again = _source(pg, step.upstream.member)
@@ -53,7 +53,7 @@ def begin_copy(agent: Agent, step: st.Rewind | st.Clone) -> tuple[int, Callable[
             raise st.StepFailed("the source went away")
         if nothing_to_do:
             raise st.StepFailed("pg_rewind found nothing to do, but the member has diverged")
-        pg.copy_from(source, keep_files=rewind)
+        pg.copy_from(source, keep_files=rewind, since=began_at)
         return None
 
     return world.between(*(_REWIND_US if rewind else _CLONE_US)), done

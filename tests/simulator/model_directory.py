@@ -62,6 +62,8 @@ class DataDirectory:
     """The receiver flushed, and reported, the first part of the next record (V6, G4)."""
     damaged_from: int | None = None
     """From here on the WAL on disk can't be read; it lies above what was replayed (V7)."""
+    oldest: int = 0
+    """Where the WAL begins that is still there: of a clone's, where it was begun; 0: all of it is."""
     scanned_end: int = 0
     """Where the last scan stopped; the disk may have been damaged since."""
     foreign_records: int = 0
@@ -173,7 +175,7 @@ class DataDirectory:
         self.run += 1
         self.disks += 1
         self.state = PostgresState.ABSENT
-        self.log, self.flushed_upto = [], 0
+        self.log, self.flushed_upto, self.oldest = [], 0, 0
         self.timeline, self.history, self.histories = 1, (), {}
         self.checkpoint_timeline = 1
         self.system_identifier, self.marker = "", ()
@@ -191,7 +193,8 @@ class DataDirectory:
         self.state = PostgresState.HALF
         self.half_rewound = rewind
 
-    def copy_from(self, source: Postgres, *, keep_files: bool) -> None:
+    def copy_from(self, source: Postgres, *, keep_files: bool, since: int = 0) -> None:
+        self.oldest = source.oldest if keep_files else max(source.oldest, since)
         self.log = [entry for entry in source.log if entry.end <= source.flushed_end]
         self.flushed_upto = self.end
         own = self.histories if keep_files else {}
@@ -233,12 +236,13 @@ class Volume:
         self._timelines = directory.timeline, directory.history, dict(directory.histories)
         self._checkpoint_timeline = directory.checkpoint_timeline
         self._claim = directory.system_identifier, directory.marker
+        self._oldest = directory.oldest
 
     def mount(self, directory: DataDirectory) -> None:
         directory.wipe()
         directory.state = PostgresState.STOPPED
         directory.log, directory.standby_signal = list(self._log), True
-        directory.flushed_upto = directory.end
+        directory.flushed_upto, directory.oldest = directory.end, self._oldest
         directory.timeline, directory.history, directory.histories = self._timelines
         directory.checkpoint_timeline = self._checkpoint_timeline
         directory.system_identifier, directory.marker = self._claim

@@ -8,7 +8,7 @@ well until a timeout.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -111,6 +111,10 @@ class Streaming(DataDirectory):
                 sender.streaming = True  # it has sent all there is in common
             self.later(2_000, 20_000, lambda: self._refused(sender))
             return
+        if self.end < upstream.oldest:
+            self.world.count("receivers that ask for WAL that was removed")
+            self.later(2_000, 20_000, lambda: self._refused(sender))
+            return
         self.later(500, 5_000, lambda: self._caught_up(sender))
 
     def _caught_up(self, sender: Walsender) -> None:
@@ -180,6 +184,12 @@ class Streaming(DataDirectory):
         """SIGTERM to it; the startup process asks for another one, as the settings say then (V8)."""
         self.end_receiver()
         self._connect_later()
+
+    def recycle(self, kept: Iterable[int] = ()) -> None:
+        """All WAL is removed that no standby streams any more, whatever the slot of one that is away would keep
+        (max_slot_wal_keep_size). `kept`: where other slots begin."""
+        streamed = [sender.follower.end for sender in self.senders if sender.alive]
+        self.oldest = max(self.oldest, min([self.flushed_end, *streamed, *kept]))
 
     def drop(self, sender: Walsender) -> None:
         sender.alive = False

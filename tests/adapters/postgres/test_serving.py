@@ -349,32 +349,3 @@ async def test_clients_that_took_every_connection_take_none_from_the_agent(home:
         finally:
             for client in clients:
                 client.close()
-
-
-@pytest.mark.covers("T31", "T32")
-async def test_the_slot_of_a_member_that_is_away_too_long_is_lost_frees_its_wal_and_is_made_again(
-    home: Home,
-) -> None:
-    settings = {
-        "max_slot_wal_keep_size": "16MB",
-        "wal_keep_size": "0",
-        "max_wal_size": "32MB",
-        "min_wal_size": "32MB",
-        "dynamic_shared_memory_type": "mmap",
-    }
-    status = "select coalesce(wal_status, '') from pg_replication_slots where slot_name = 'b_1_e1'"
-    async with home.member("a", settings=settings) as a, home.member("b") as b:
-        await a.serve()
-        await b.follow(a)
-        assert a.ask(status) == "reserved"
-        await b.stop()
-        for _ in range(6):
-            a.ask("select pg_switch_wal()")
-            a.ask("select pg_logical_emit_message(false, 'primacy', 'x')")
-        a.ask("checkpoint")
-        assert a.ask(status) == "lost"
-        assert len([file for file in a.wal.iterdir() if len(file.name) == 24]) < 6  # it fills no disk
-        await a.perform(MakeSlots(("b_1_e1",), 1))
-        assert (
-            a.ask(status) == ""
-        )  # another one of that name, which holds nothing until somebody streams from it

@@ -136,6 +136,49 @@ def test_a_former_primary_that_lost_what_it_had_flushed_goes_on_as_another_befor
     assert (after.incarnation, after.assignment, after.flushed_mark) == (_NEXT, None, None)
 
 
+_ATTACHED = steps.Sight(
+    PostgresState.STANDBY,
+    "77",
+    timeline=4,
+    flushed_lsn=Lsn(600),
+    settings_upstream="a.1@5",
+    settings_address="10.0.0.2:5432",
+)
+_LEFT_BEHIND = replace(_ORDER, order=replace(_FOLLOW, clone_below_lsn=Lsn(1_000)))
+_STANDBY_BEHIND = replace(_FORMER_PRIMARY, assignment=_LEFT_BEHIND, serving_epoch=0, flushed_mark=None)
+
+
+def test_one_whose_wal_the_upstream_has_no_more_is_cloned_and_goes_on_as_another() -> None:
+    done, after = _performed(_STANDBY_BEHIND, steps.EndOfWal(4, Lsn(700), None, None), _ATTACHED)
+    assert done[:4] == ["Look", "MeasureEnd", "StopPostgres", "Store"]
+    assert "Clone" in done
+    assert (after.incarnation, after.rebuilding) == (_NEXT, "")
+
+
+@pytest.mark.parametrize(
+    ("order", "sight", "end_lsn"),
+    [
+        pytest.param(_LEFT_BEHIND, _ATTACHED, 1_000, id="its_log_reaches_what_the_upstream_has"),
+        pytest.param(_LEFT_BEHIND, replace(_ATTACHED, flushed_lsn=Lsn(1_000)), 700, id="it_streams_by_now"),
+        pytest.param(
+            _LEFT_BEHIND,
+            replace(_ATTACHED, postgres=PostgresState.STARTING),
+            700,
+            id="it_replays_what_it_has",
+        ),
+        pytest.param(_ORDER, _ATTACHED, 700, id="there_is_no_leave"),
+    ],
+)
+def test_nobody_else_is_cloned_by_a_leave_for_want_of_wal(
+    order: Assignment, sight: steps.Sight, end_lsn: int
+) -> None:
+    state = replace(_STANDBY_BEHIND, assignment=order)
+    done, after = _performed(state, steps.EndOfWal(4, Lsn(end_lsn), None, None), sight)
+    assert "Clone" not in done
+    assert "StopPostgres" not in done
+    assert after.incarnation == _OURS
+
+
 def test_a_torn_last_record_is_no_damage() -> None:
     done, _ = _performed(_FORMER_PRIMARY, steps.EndOfWal(3, Lsn(880), None, Lsn(960)))
     assert "StartStandby" in done

@@ -1,0 +1,42 @@
+"""Where the WAL begins that is still there, by the names in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agents.postgres.oldest_wal import oldest_wal
+from common.lsn import Lsn
+
+_SEGMENT = 16 << 20
+
+
+@pytest.mark.parametrize(
+    ("names", "insert", "oldest"),
+    [
+        pytest.param(
+            ["1/03", "1/04", "1/05", "1/06"], "0/5000028", "0/3000000", id="up_to_the_one_that_is_written"
+        ),
+        pytest.param(["1/03", "2/04", "2/05"], "0/5000028", "0/3000000", id="over_a_fork"),
+        pytest.param(["1/01", "1/03", "1/04"], "0/4000028", "0/3000000", id="not_over_a_gap"),
+        pytest.param(["1/03", "1/04"], "0/5000000", "0/3000000", id="the_next_one_is_not_made_yet"),
+        pytest.param(["1/03"], "0/5000028", "0/0", id="the_one_that_is_written_was_not_seen"),
+        pytest.param([], "0/0", "0/0", id="nothing_is_there"),
+    ],
+)
+def test_wal_begins_where_segments_lead_up_to_the_end_without_a_gap(
+    tmp_path: Path, names: list[str], insert: str, oldest: str
+) -> None:
+    for name in names:
+        timeline, number = name.split("/")
+        (tmp_path / f"{int(timeline):08X}00000000{int(number, 16):08X}").touch()
+    for other in ("00000002.history", "000000010000000000000002.partial", "archive_status"):
+        (tmp_path / other).touch()
+    assert oldest_wal(tmp_path, Lsn.parse(insert), _SEGMENT) == Lsn.parse(oldest)
+
+
+def test_numbers_go_on_from_one_log_id_to_the_next(tmp_path: Path) -> None:
+    for name in ("0000000100000000000000FF", "000000010000000100000000"):
+        (tmp_path / name).touch()
+    assert oldest_wal(tmp_path, Lsn.parse("1/28"), _SEGMENT) == Lsn.parse("0/FF000000")
