@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -59,7 +60,7 @@ def main(words: list[str]) -> int:
         console.print(f"make chaos needs network namespaces: {refused}")
         return 2
     seed = secrets.randbelow(1_000_000) if told.seed is None else told.seed
-    began_s = time.monotonic()
+    began_s, began = time.monotonic(), datetime.now(UTC)
 
     def say(text: str) -> None:
         console.print(f"{time.monotonic() - began_s:7.1f} s  {text}", markup=False)
@@ -78,7 +79,13 @@ def main(words: list[str]) -> int:
     for complaint in complaints(chaos.rows):
         console.print(complaint, markup=False)
     if told.json:
-        found = document(chaos.rows, seed=seed, commit=os.environ.get("PRIMACY_COMMIT", ""))
+        found = document(
+            chaos.rows,
+            seed=seed,
+            commit=os.environ.get("PRIMACY_COMMIT", ""),
+            began=began.isoformat(timespec="seconds"),
+            took_s=time.monotonic() - began_s,
+        )
         told.json.write_text(json.dumps(found, indent=1) + "\n")
     if told.markdown:
         told.markdown.write_text(markdown(chaos.rows))

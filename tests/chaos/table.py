@@ -57,8 +57,16 @@ def cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def document(rows: Sequence[Row], *, seed: int, commit: str) -> dict[str, Any]:
-    return {"schema": 1, "seed": seed, "commit": commit, "rows": [dataclasses.asdict(row) for row in rows]}
+def document(rows: Sequence[Row], *, seed: int, commit: str, began: str, took_s: float) -> dict[str, Any]:
+    """`began`: UTC."""
+    return {
+        "schema": 2,
+        "seed": seed,
+        "commit": commit,
+        "began": began,
+        "took_s": round(took_s, 1),
+        "rows": [dataclasses.asdict(row) for row in rows],
+    }
 
 
 def _ms(value: float | None) -> str:

@@ -112,8 +112,20 @@ def test_what_must_be_is_good() -> None:
         pytest.param(
             replace(MOVES, history=()),
             replace(MOVED, history_text=""),
-            "nobody said PrimaryCrashed",
+            "the history did not say PrimaryCrashed",
             id="no_name_at_all",
+        ),
+        pytest.param(
+            replace(MOVES, history=()),
+            replace(MOVED, history_text="", status_text="STABLE PrimaryCrashed"),
+            "the history did not say PrimaryCrashed",
+            id="a_status_alone_where_the_primary_moved",
+        ),
+        pytest.param(
+            replace(STAYS, diagnosed=(Diagnosis.AGENT_LOST,)),
+            STAYED,
+            "nobody said AgentLost",
+            id="no_name_where_the_primary_stays",
         ),
         pytest.param(
             STAYS,
@@ -183,7 +195,8 @@ def test_the_table_has_a_cell_for_each_column() -> None:
     row = judged(MOVES, STAYED)
     assert len(cells(row)) == len(COLUMNS)
     assert markdown([row]).count("\n") == 3
-    assert document([row], seed=7, commit="x")["rows"][0]["complaints"]
+    found = document([row], seed=7, commit="x", began="2026-12-01T10:00:00+00:00", took_s=9.0)
+    assert found["rows"][0]["complaints"]
 
 
 def test_the_page_is_made_from_the_catalogue() -> None:
