@@ -21,6 +21,7 @@ from agents.postgres import marker
 from agents.postgres.end_of_wal import end_lsn_of
 from agents.postgres.files import read_text, sync_directory, write_synced
 from agents.postgres.look import read_directory
+from agents.postgres.oldest_wal import missing_wal
 from agents.postgres.programs import run_program
 from agents.postgres.server import Server
 from agents.postgres.service_file import address
@@ -31,6 +32,7 @@ from agents.postgres.stopping import stop
 from common import sql_closing
 from common.assignment import Upstream
 from common.facts import PostgresState
+from common.lsn import Lsn
 
 _NEW = "primacy-new"
 _EMPTY_WITHIN_MS = 600_000
@@ -39,6 +41,7 @@ _STOP_WITHIN_MS = 60_000
 _REPLAYS = 2
 """A stop that makes a restart point need not note how far was replayed; the next one, which can't make another, does.
 """
+_START = re.compile(r"^START WAL LOCATION: (\S+) ", re.MULTILINE)
 _PERCENT = re.compile(r"\((\d+)%\)")
 
 
@@ -120,9 +123,31 @@ async def rewind(server: Server, upstream: Upstream) -> None:
         if not (config.data_directory / "backup_label").exists():
             # "No rewind required" is said where it is wrong, too (E10, E10b), and read from no message.
             raise StepFailed("pg_rewind found nothing to do, but the member has diverged")
+        server.forget_directory()
+        await _must_have_its_wal(server)
     finally:
         server.activity = ""
         server.forget_directory()
+
+
+async def _must_have_its_wal(server: Server) -> None:
+    """It replays from the last common checkpoint up to where the source was; all segments that the source had were copied.
+    One that was removed there before can't be had from it, and it would ask for it for ever."""
+    config = server.config
+    label = await server.read(
+        "reading backup_label", partial(read_text, config.data_directory / "backup_label")
+    )
+    found = _START.search(label or "")
+    if found is None:
+        raise StepFailed(f"pg_rewind left a backup_label without its start: {label!r}")
+    control = await server.control_data()
+    start_lsn, end_lsn = Lsn.parse(found[1]), control.minimum_recovery_lsn
+    look = partial(missing_wal, config.wal_directory, start_lsn, end_lsn, control.segment_bytes)
+    lacking = await server.read("looking for the WAL of a rewound member", look)
+    if lacking is not None:
+        raise StepFailed(
+            f"the source has no WAL any more from {lacking} on, and a rewound member begins at {start_lsn}"
+        )
 
 
 async def _rewind_once(server: Server, upstream: Upstream, *, dry: bool) -> None:

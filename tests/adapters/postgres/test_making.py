@@ -76,6 +76,24 @@ async def test_a_diverged_member_is_rewound_and_streams_again(home: Home) -> Non
         assert (await a.perform(MeasureEnd())).timeline == 2
 
 
+@pytest.mark.covers("R9")
+async def test_a_rewind_is_given_up_where_the_source_has_removed_the_wal_that_it_begins_with(
+    home: Home,
+) -> None:
+    """Started, it would ask for that for ever, and nobody could tell where it is."""
+    settings = {"wal_keep_size": "0", "max_wal_size": "32MB", "min_wal_size": "32MB"}
+    async with home.member("a") as a, home.member("b", settings=settings) as b:
+        await failed_over(a, b)
+        for _ in range(6):
+            b.ask("select pg_switch_wal()")
+            b.ask("select pg_logical_emit_message(false, 'primacy', 'x')")
+        b.ask("checkpoint")
+        await a.perform(WriteSettings(FENCE))
+        with pytest.raises(StepFailed, match="has no WAL any more from"):
+            await a.perform(Rewind(b.upstream))
+        assert (await a.look()).postgres is PostgresState.HALF
+
+
 @pytest.mark.covers("R9", "S40")
 async def test_a_diverged_member_is_cloned_and_streams_again(home: Home) -> None:
     async with home.member("a") as a, home.member("b") as b:
