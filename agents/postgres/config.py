@@ -64,6 +64,8 @@ class InstanceConfig:
     """The same for a rewind, whose source has made its checkpoint before; only the list of its files takes long."""
     die_within_ms: int = 1_000
     """After this an immediate shutdown is enforced with SIGKILL."""
+    oldest_wal_every_ms: int = 5_000
+    """How often a primary looks for the oldest WAL that it has."""
 
     @property
     def settings_file(self) -> Path:

@@ -25,8 +25,6 @@ from common.lsn import ZERO, Lsn
 from common.timebase import Instant, elapsed_ms
 
 _SPACE_WITHIN_MS = 300
-_OLDEST_EVERY_MS = 5_000
-"""A folder of thousands of segments is read for it, and it matters to those alone who come back after long."""
 _MEASURE = """
 select s.recovering,
        case when s.recovering then pg_last_wal_receive_lsn() else pg_current_wal_flush_lsn() end::text,
@@ -77,6 +75,7 @@ class Measurement:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._space = Lane("space")
+        self._folder = Lane("pg_wal")
         self._last = PartialFacts()
         self._replies: dict[str, tuple[str, Instant]] = {}
         self._oldest: tuple[Instant, Lsn] | None = None
@@ -92,6 +91,7 @@ class Measurement:
 
     def close(self) -> None:
         self._space.close()
+        self._folder.close()
 
     async def _measure(self) -> PartialFacts:
         server, config = self._server, self._server.config
@@ -163,10 +163,23 @@ class Measurement:
         )
 
     async def _oldest_lsn(self, insert_lsn: Lsn, segment_bytes: int) -> Lsn:
-        now = self._server.clock.now()
-        if self._oldest is None or elapsed_ms(since=self._oldest[0], now=now) >= _OLDEST_EVERY_MS:
-            look = partial(oldest_wal, self._server.config.wal_directory, insert_lsn, segment_bytes)
-            self._oldest = now, await self._server.read("looking for the oldest WAL", look)
+        """Now and then, and not at once: a folder of thousands of segments may be read for it, it matters to those alone
+        who come back after long, and a new primary has better things to do.
+
+        On a lane of its own: where a file is being made in that folder on a disk that hangs, so does whoever lists it, and
+        everything else that is measured would wait behind."""
+        config, now = self._server.config, self._server.clock.now()
+        if self._oldest is None:
+            self._oldest = now, ZERO
+        if elapsed_ms(since=self._oldest[0], now=now) >= config.oldest_wal_every_ms:
+            look = partial(oldest_wal, config.wal_directory, insert_lsn, segment_bytes)
+            try:
+                self._oldest = (
+                    now,
+                    await self._folder.run("looking for the oldest WAL", _SPACE_WITHIN_MS, look),
+                )
+            except StepFailed:
+                self._oldest = now, ZERO
         return self._oldest[1]
 
     def _has_receiver(self, postmaster_pid: int) -> bool:

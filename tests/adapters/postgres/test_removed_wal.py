@@ -45,7 +45,7 @@ async def test_a_primary_says_where_the_wal_begins_that_it_can_still_send(home: 
     settings = {"wal_keep_size": "0", "max_wal_size": "32MB", "min_wal_size": "32MB"}
     segment_bytes = 16 << 20
     in_sql = "select min(substr(name, 9)) from pg_ls_waldir() where name ~ '^[0-9A-F]{24}$'"
-    async with home.member("a", settings=settings) as a, home.member("b") as b:
+    async with home.member("a", settings=settings, oldest_wal_every_ms=0) as a, home.member("b") as b:
         await a.serve()
         await b.follow(a)
         await b.stop()
