@@ -100,8 +100,9 @@ class Follow(Order, frozen=True, tag="follow"):
     history: tuple[HistoryStep, ...]
     """The whole history of `timeline`, lowest first; gaps in the ids are placeholders."""
     rebuild: Rebuild | None = None
-    clone_below_lsn: Lsn = ZERO
-    """Leave to be cloned where its log ends below this, and fits: the upstream has no WAL any more from there on."""
+    upstream_oldest_lsn: Lsn = ZERO
+    """Where the upstream's WAL begins, of which the member was seen to need older: it stands still, and says where its log
+    ends, for leave to be cloned (R9). ZERO: nothing is known to be missing."""
     awaited: bool = True
     """Commits wait for it: it is one of the k voters from whom they are expected first. All others leave those the first
     moment."""

@@ -94,10 +94,7 @@ def follow(state: AgentState, assignment: Assignment, order: Follow) -> Recipe[N
     if not (yield from claim_directory(state, assignment, sight)):
         return
     if sight.settings_upstream == stream.application_name and not acts_as_primary(state, sight):
-        if (yield from _wal_is_gone(order, sight)):
-            yield from _rebuild(state, assignment, order, "clone")
-            return
-        yield from _stay_attached(order, stream, sight)
+        yield from _attached(state, assignment, order, stream, sight)
         return
     if sight.postgres is PostgresState.STOPPED and not order.awaited and order.rebuild is None:
         yield Pause(_AWAITED_FIRST_MS)
@@ -174,20 +171,38 @@ def _forget_siblings(order: Follow, position: Position) -> Recipe[bool]:
     return bool(foreign)
 
 
-def _wal_is_gone(order: Follow, sight: Sight) -> Recipe[bool]:
-    """Its log ends below all that the upstream still has: it asks for ever for what was removed. It fits, so the upstream
-    has had all of it; the leader compared what was reported, here it is the end itself."""
-    is_below = (sight.flushed_lsn or ZERO) < order.clone_below_lsn
-    if sight.postgres is not PostgresState.STANDBY or not is_below:
-        return False
-    end = yield from asking.measure_end()
-    return end.end_lsn < order.clone_below_lsn
-
-
-def _stay_attached(order: Follow, stream: Stream, sight: Sight) -> Recipe[None]:
+def _attached(
+    state: AgentState, assignment: Assignment, order: Follow, stream: Stream, sight: Sight
+) -> Recipe[None]:
     if sight.settings_address != f"{order.upstream.host}:{order.upstream.port}":
         # It is the same primary in the same epoch: the next receiver looks for it there, this one may go on.
         yield WriteSettings(FENCE, stream, closed=False)
+    position = yield from _left_behind(order, sight)
+    if position is None:
+        yield from _stay_attached(stream, sight)
+    elif order.rebuild is None or order.rebuild.position != position:
+        why = f"needs WAL from {position.end_lsn} on, and {order.upstream.member} has it from {order.upstream_oldest_lsn} on"
+        yield Tell(rebuild_needed=why, end_of_wal=position)
+    else:
+        yield from _rebuild(state, assignment, order, "clone", position)
+
+
+def _left_behind(order: Follow, sight: Sight) -> Recipe[Position | None]:
+    """Where its log ends, standing still, if that is below all WAL that the upstream has: it would ask for ever for what
+    was removed. It fits, so the upstream has had all of it; the leader compared what was reported, this is the end itself."""
+    below_lsn = order.upstream_oldest_lsn
+    if sight.postgres is PostgresState.STANDBY and (sight.flushed_lsn or ZERO) < below_lsn:
+        end = yield from asking.measure_end()
+        if end.end_lsn >= below_lsn:
+            return None
+        yield from asking.stop()
+    elif sight.postgres is not PostgresState.STOPPED or not below_lsn:
+        return None
+    end = yield from asking.measure_end()
+    return Position(end.timeline, end.end_lsn) if end.end_lsn < below_lsn else None
+
+
+def _stay_attached(stream: Stream, sight: Sight) -> Recipe[None]:
     if sight.postgres in (PostgresState.STOPPED, PostgresState.DYING):
         if sight.postgres is PostgresState.DYING:
             yield from asking.stop()

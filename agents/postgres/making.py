@@ -18,6 +18,7 @@ from psycopg.conninfo import make_conninfo
 
 from agents.core.steps import StepFailed, Untouched
 from agents.postgres import marker
+from agents.postgres.control_file import ControlData
 from agents.postgres.end_of_wal import end_lsn_of
 from agents.postgres.files import read_text, sync_directory, write_synced
 from agents.postgres.look import read_directory
@@ -29,6 +30,7 @@ from agents.postgres.settings import without_sample
 from agents.postgres.sql import NoAnswer, bounded, fetch
 from agents.postgres.starting import replay
 from agents.postgres.stopping import stop
+from agents.postgres.wal_pages import chain_of
 from common import sql_closing
 from common.assignment import Upstream
 from common.facts import PostgresState
@@ -38,6 +40,8 @@ _NEW = "primacy-new"
 _EMPTY_WITHIN_MS = 600_000
 _CHECKPOINT_WITHIN_MS = 120_000
 _STOP_WITHIN_MS = 60_000
+_LOOK_WITHIN_MS = 600_000
+"""Its whole directory was written and flushed just before."""
 _REPLAYS = 2
 """A stop that makes a restart point need not note how far was replayed; the next one, which can't make another, does.
 """
@@ -123,7 +127,6 @@ async def rewind(server: Server, upstream: Upstream) -> None:
         if not (config.data_directory / "backup_label").exists():
             # "No rewind required" is said where it is wrong, too (E10, E10b), and read from no message.
             raise StepFailed("pg_rewind found nothing to do, but the member has diverged")
-        server.forget_directory()
         await _must_have_its_wal(server)
     finally:
         server.activity = ""
@@ -133,21 +136,29 @@ async def rewind(server: Server, upstream: Upstream) -> None:
 async def _must_have_its_wal(server: Server) -> None:
     """It replays from the last common checkpoint up to where the source was; all segments that the source had were copied.
     One that was removed there before can't be had from it, and it would ask for it for ever."""
-    config = server.config
-    label = await server.read(
-        "reading backup_label", partial(read_text, config.data_directory / "backup_label")
+    lacking = await server.scanning.run(
+        "looking for the WAL of a rewound member",
+        _LOOK_WITHIN_MS,
+        partial(_first_that_lacks, server, await _ends(server)),
     )
-    found = _START.search(label or "")
-    if found is None:
-        raise StepFailed(f"pg_rewind left a backup_label without its start: {label!r}")
-    control = await server.control_data()
-    start_lsn, end_lsn = Lsn.parse(found[1]), control.minimum_recovery_lsn
-    look = partial(missing_wal, config.wal_directory, start_lsn, end_lsn, control.segment_bytes)
-    lacking = await server.read("looking for the WAL of a rewound member", look)
     if lacking is not None:
-        raise StepFailed(
-            f"the source has no WAL any more from {lacking} on, and a rewound member begins at {start_lsn}"
-        )
+        raise StepFailed(f"the source has no WAL any more from {lacking} on, which a rewound member needs")
+
+
+async def _ends(server: Server) -> ControlData:
+    server.forget_directory()
+    return await server.control_data()
+
+
+def _first_that_lacks(server: Server, control: ControlData) -> Lsn | None:
+    """By `backup_label`, which pg_rewind writes, and the end of the source's WAL, which it notes in the control file."""
+    config = server.config
+    found = _START.search(read_text(config.data_directory / "backup_label") or "")
+    if found is None:
+        return None  # it says nothing of where it starts: a start shows whether it does
+    chain = chain_of(config.wal_directory, control.minimum_recovery_timeline)
+    start_lsn, end_lsn = Lsn.parse(found[1]), control.minimum_recovery_lsn
+    return missing_wal(config.wal_directory, chain, start_lsn, end_lsn, control.segment_bytes)
 
 
 async def _rewind_once(server: Server, upstream: Upstream, *, dry: bool) -> None:

@@ -82,6 +82,8 @@ class Faults:
             raise ProcessLookupError(f"no {role.value} runs on {name}")
         if what is signal.SIGSTOP:
             self._frozen.add(name)
+        elif what is signal.SIGCONT:
+            self._frozen.discard(name)
         at_us = now_us()
         processes.send(pids, what)
         return Fault(f"{role.value} got {what.name}", name, at_us)
@@ -104,6 +106,8 @@ class Faults:
         host = self._supervisor.daemon(daemon).host.name
         if what is signal.SIGSTOP:
             self._frozen.add(host)
+        elif what is signal.SIGCONT:
+            self._frozen.discard(host)
         at_us = now_us()
         os.kill(pid, what)
         return Fault(f"{daemon} got {what.name}", host, at_us)

@@ -13,7 +13,8 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,7 +197,7 @@ class Witnessed:
 
     def sql(self, member: str, text: str, *, within_s: float = SQL_WITHIN_S) -> str:
         """As the superuser, over the member's own socket."""
-        process = self.launch_sql(member, text)
+        process = self._ask(member, text)
         try:
             out, err = process.communicate(timeout=within_s)
         except subprocess.TimeoutExpired as error:
@@ -207,8 +208,17 @@ class Witnessed:
             raise LabFailed(f"{member}: {err.decode().strip()} (asked: {text})")
         return out.decode()
 
-    def launch_sql(self, member: str, text: str) -> subprocess.Popen[bytes]:
-        """The same, and whoever asks waits for the answer, or ends it."""
+    @contextmanager
+    def asking(self, member: str, text: str) -> Iterator[subprocess.Popen[bytes]]:
+        """The same, while it is asked; psql ends at the end, its backend as soon as it notices."""
+        process = self._ask(member, text)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+    def _ask(self, member: str, text: str) -> subprocess.Popen[bytes]:
         host = self.lab.plan.host(self.host_of(member))
         psql = str(self.lab.programs.postgres_bin / "psql")
         socket_directory = str(self.lab.files.socket_directory(host))

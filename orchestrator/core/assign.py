@@ -119,7 +119,7 @@ def _follow(record: Record, member: MemberRecord) -> Follow:
         record.timeline,
         record.history,
         rebuild,
-        # Given while no rule named it; the rule of a later epoch may (R13).
-        clone_below_lsn=ZERO if record.is_voter_or_named(member.voter) else member.clone_below_lsn,
+        # Seen while no rule named it; one may by now (R13).
+        upstream_oldest_lsn=ZERO if record.is_voter_or_named(member.voter) else member.upstream_oldest_lsn,
         awaited=member.voter in _awaited(record),
     )

@@ -100,11 +100,12 @@ def _member(member: MemberRecord, record: Record | None, view: ClusterView, now:
         free_mib=facts.free_mib if facts is not None else None,
         postgres_version=facts.postgres_version if facts is not None else 0,
         activity=facts.activity if facts is not None else "",
-        error=_error(member, record, view, facts),
+        error=_error(member, record, view, now),
     )
 
 
-def _error(member: MemberRecord, record: Record | None, view: ClusterView, facts: Facts | None) -> str:
+def _error(member: MemberRecord, record: Record | None, view: ClusterView, now: Instant) -> str:
+    facts = view.member(member.name).facts
     if facts is None:
         return ""
     foreign = record is not None and record.system_identifier and facts.system_identifier
@@ -117,13 +118,13 @@ def _error(member: MemberRecord, record: Record | None, view: ClusterView, facts
     notes = (
         _PAUSED if paused else "",
         f"its disk is full: {facts.free_mib} MiB are free" if is_full(facts) else "",
-        _wal_is_gone(member, record, view),
+        _wal_is_gone(member, record, view, now),
     )
     return "; ".join(filter(None, (facts.error or facts.rebuild_needed, *notes)))
 
 
-def _wal_is_gone(member: MemberRecord, record: Record | None, view: ClusterView) -> str:
-    if record is None or (removed := removed_wal(record, member, view)) is None:
+def _wal_is_gone(member: MemberRecord, record: Record | None, view: ClusterView, now: Instant) -> str:
+    if record is None or (removed := removed_wal(record, member, view, now)) is None:
         return ""
     named = "; it is not cloned while a rule names it" if record.is_voter_or_named(member.voter) else ""
     return f"it needs WAL from {removed.end_lsn} on, and {record.primary} has it from {removed.oldest_lsn} on alone{named}"

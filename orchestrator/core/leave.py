@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from common.lsn import ZERO
 from orchestrator.core.priors import on_leaving
 from orchestrator.core.record import Handover, Operation, Phase, Record
 
@@ -28,4 +29,6 @@ def leave(record: Record, operation: Operation, handover: Handover | None = None
         rules=record.rules[:1],
         handover=handover,
         operation=operation,
+        # The next primary may have what this one has removed.
+        members=tuple(replace(member, upstream_oldest_lsn=ZERO) for member in record.members),
     )

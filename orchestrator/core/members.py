@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from common.facts import PostgresState
 from common.lsn import ZERO
+from common.timebase import Instant, elapsed_ms
 from orchestrator.core.effects import Story
 from orchestrator.core.lineage_check import misfits
 from orchestrator.core.reasons import Because, Reason
@@ -18,6 +19,7 @@ from orchestrator.core.record import MemberRecord, Phase, Record
 from orchestrator.core.removed_wal import removed_wal
 from orchestrator.core.spec import ClusterSpec, MemberSpec
 from orchestrator.core.view import ClusterView
+from orchestrator.core.wanted import FACTS_FRESH_MS
 
 Change = tuple[Record, Because, Story | None]
 
@@ -63,7 +65,7 @@ def _synced(member: MemberRecord, wanted: MemberSpec) -> MemberRecord:
         incarnation=member.incarnation,
         rebuild=member.rebuild,
         rebuild_empty=member.rebuild_empty,
-        clone_below_lsn=member.clone_below_lsn,
+        upstream_oldest_lsn=member.upstream_oldest_lsn,
     )
 
 
@@ -147,7 +149,7 @@ def adoptions(record: Record, view: ClusterView) -> Iterator[Change]:
             incarnation=facts.incarnation,
             rebuild=None,
             rebuild_empty=False,
-            clone_below_lsn=ZERO,
+            upstream_oldest_lsn=ZERO,
         )
         record = record.with_member(adopted)
         text = f"{member.name} speaks as a new incarnation: {number}"
@@ -158,7 +160,7 @@ def adoptions(record: Record, view: ClusterView) -> Iterator[Change]:
         )
 
 
-def rebuilds(record: Record, view: ClusterView) -> Iterator[Change]:
+def rebuilds(record: Record, view: ClusterView, now: Instant) -> Iterator[Change]:
     """Leave to rebuild a member that can't attach as it is; never one that a rule or an open prior names."""
     if record.phase is not Phase.STABLE:
         return
@@ -169,28 +171,53 @@ def rebuilds(record: Record, view: ClusterView) -> Iterator[Change]:
         if record.is_voter_or_named(member.voter):
             continue
         if not facts.rebuild_needed:
-            removed = removed_wal(record, member, view)
-            if removed is None or removed.end_lsn < member.clone_below_lsn:
+            changed = _left_behind(record, member, view, now)
+            if changed is None:
                 continue
-            changed = replace(member, clone_below_lsn=removed.oldest_lsn)
-            text = (
-                f"{member.name} is cloned: it ends at {removed.end_lsn}, and {record.primary} has WAL "
-                f"from {removed.oldest_lsn} on alone"
-            )
-        elif facts.postgres in (PostgresState.ABSENT, PostgresState.HALF):
+            record = record.with_member(changed)
+            text = f"{member.name} is to say where it ends: {record.primary} has WAL from {changed.upstream_oldest_lsn} on"
+            yield record, Because(Reason.REBUILD_ALLOWED, member.name, text), None
+            continue
+        if facts.postgres in (PostgresState.ABSENT, PostgresState.HALF):
             if member.rebuild_empty:
                 continue
             changed = replace(member, rebuild_empty=True, rebuild=None)
             text = f"{member.name} is cloned: {facts.rebuild_needed}"
         else:
             end = facts.end_of_wal
-            if end is None or member.rebuild == end or not misfits(end, record.timeline, record.history):
+            if end is None or member.rebuild == end:
+                continue
+            if misfits(end, record.timeline, record.history):
+                text = f"{member.name} is rebuilt, throwing away what lies above the fork: {facts.rebuild_needed}"
+            elif end.end_lsn < member.upstream_oldest_lsn:
+                text = f"{member.name} is cloned: {facts.rebuild_needed}"
+            else:
                 continue
             changed = replace(member, rebuild=end, rebuild_empty=False)
-            text = f"{member.name} is rebuilt, throwing away what lies above the fork: {facts.rebuild_needed}"
         record = record.with_member(changed)
         yield (
             record,
             Because(Reason.REBUILD_ALLOWED, member.name, text),
             Story(record.epoch, "rebuilding", text, member=member.name),
         )
+
+
+def _left_behind(
+    record: Record, member: MemberRecord, view: ClusterView, now: Instant
+) -> MemberRecord | None:
+    """It needs WAL that the primary has removed. One after the other: what it has is a whole copy until it is emptied. Not
+    while a person has its replay paused, perhaps for what is still there."""
+    removed, facts = removed_wal(record, member, view, now), view.member(member.name).facts
+    if (
+        removed is None
+        or facts is None
+        or facts.replay_paused
+        or removed.end_lsn < member.upstream_oldest_lsn
+    ):
+        return None
+    for other in record.members:
+        at = view.member(other.name).facts_at
+        is_another = other.name != member.name and other.upstream_oldest_lsn
+        if is_another and at is not None and elapsed_ms(since=at, now=now) <= FACTS_FRESH_MS:
+            return None
+    return replace(member, upstream_oldest_lsn=removed.oldest_lsn)

@@ -242,7 +242,7 @@ def _housekeeping(
     for adopted in adoptions(at, view):
         at = _take(adopted, reasons, stories)
     if not first_write_is_near(at, view, now, profile):
-        for rebuilt in rebuilds(at, view):
+        for rebuilt in rebuilds(at, view, now):
             at = _take(rebuilt, reasons, stories)
     done = finished(at, view) or settled(at, view, now)
     if done is not None:

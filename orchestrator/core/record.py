@@ -85,8 +85,8 @@ class MemberRecord(msgspec.Struct, frozen=True, gc=False):
     """Leave to throw away what lies above the fork: the end that it was decided on (R7, R9)."""
     rebuild_empty: bool = False
     """Leave to fill an empty or half-made data directory."""
-    clone_below_lsn: Lsn = ZERO
-    """Leave to be cloned where its log ends below this: its upstream has no WAL any more from there on."""
+    upstream_oldest_lsn: Lsn = ZERO
+    """Where the WAL of this epoch's primary begins, of which the member was seen to need older; ZERO: it needs none."""
 
     @property
     def voter(self) -> Voter:

@@ -8,46 +8,39 @@ from __future__ import annotations
 import msgspec
 
 from common.assignment import Position
-from common.facts import Facts, PostgresState
+from common.facts import PostgresState
 from common.lsn import ZERO, Lsn
+from common.timebase import Instant, elapsed_ms
 from orchestrator.core.lineage_check import misfits
 from orchestrator.core.record import MemberRecord, Phase, Record
 from orchestrator.core.view import ClusterView
+from orchestrator.core.wanted import FACTS_FRESH_MS, primary_answers
 
 
 class RemovedWal(msgspec.Struct, frozen=True):
     end_lsn: Lsn
-    """Where the standby ends, as far as is known without a scan. While it starts it may have more than it has replayed:
-    its agent compares again, with its end (agents/core/recipe_follow.py)."""
+    """Where the standby ends, as far as is known without a scan."""
     oldest_lsn: Lsn
     """Where the WAL of the primary begins."""
 
 
-def removed_wal(record: Record, member: MemberRecord, view: ClusterView) -> RemovedWal | None:
-    """None: it streams, or nothing is known to be missing."""
+def removed_wal(record: Record, member: MemberRecord, view: ClusterView, now: Instant) -> RemovedWal | None:
+    """None: it streams, or nothing is known to be missing, or what is known is old."""
+    if record.phase is not Phase.STABLE or record.primary is None:
+        return None
     seen = view.member(member.name)
-    facts = seen.facts
-    if (
-        record.phase is not Phase.STABLE
-        or record.primary is None
-        or facts is None
-        or not seen.is_current(member)
-    ):
+    facts, primary = seen.facts, primary_answers(record, view, now)
+    if facts is None or seen.facts_at is None or not seen.is_current(member):
         return None
-    if facts.postgres is not PostgresState.STANDBY or facts.receiver_alive:
+    if primary is None or primary.facts is None or primary.facts.postgres is not PostgresState.PRIMARY:
         return None
-    upstream = view.member(record.primary)
-    if upstream.facts is None or not upstream.is_current(record.the(record.primary)):
+    fresh = elapsed_ms(since=seen.facts_at, now=now) <= FACTS_FRESH_MS and facts.obeyed.epoch == record.epoch
+    if not fresh or facts.postgres is not PostgresState.STANDBY or facts.receiver_alive:
         return None
-    serves = upstream.facts.postgres is PostgresState.PRIMARY and upstream.facts.obeyed.epoch == record.epoch
-    end_lsn, oldest_lsn = _end_lsn(facts), upstream.facts.oldest_lsn
-    if not serves or end_lsn == ZERO or end_lsn >= oldest_lsn:
+    # What was received is known once it was asked for (E5): before, it may have more of its own than it has replayed.
+    end_lsn, oldest_lsn = max(facts.flushed_lsn, facts.replayed_lsn), primary.facts.oldest_lsn
+    if facts.flushed_lsn == ZERO or end_lsn >= oldest_lsn:
         return None
     if misfits(Position(facts.timeline, end_lsn), record.timeline, record.history):
         return None
     return RemovedWal(end_lsn, oldest_lsn)
-
-
-def _end_lsn(facts: Facts) -> Lsn:
-    """What it received is unknown after a restart."""
-    return max(facts.flushed_lsn, facts.replayed_lsn)

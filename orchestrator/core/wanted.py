@@ -18,7 +18,7 @@ from orchestrator.core.record import Record
 from orchestrator.core.spec import STRICT, ClusterSpec
 from orchestrator.core.view import ClusterView, MemberView
 
-_FACTS_FRESH_MS = 3_000
+FACTS_FRESH_MS = 3_000
 _STAYS_TIMES = 30
 """A minute by default. A standby of a lossy primary took up to forty seconds to stream again; meanwhile readers may still
 find it under the name of the replicas, which follows the rule."""
@@ -35,7 +35,7 @@ def primary_answers(record: Record, view: ClusterView, now: Instant) -> MemberVi
     seen = view.member(record.primary)
     if seen.facts is None or seen.facts_at is None or not seen.is_current(record.the(record.primary)):
         return None
-    fresh = elapsed_ms(since=seen.facts_at, now=now) <= _FACTS_FRESH_MS
+    fresh = elapsed_ms(since=seen.facts_at, now=now) <= FACTS_FRESH_MS
     return seen if fresh and seen.facts.obeyed.epoch == record.epoch else None
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agents.postgres.oldest_wal import missing_wal, oldest_wal
+from agents.postgres.wal_pages import Chain, Leg
 from common.lsn import Lsn
 
 _SEGMENT = 16 << 20
@@ -42,21 +43,27 @@ def test_numbers_go_on_from_one_log_id_to_the_next(tmp_path: Path) -> None:
     assert oldest_wal(tmp_path, Lsn.parse("1/28"), _SEGMENT) == Lsn.parse("0/FF000000")
 
 
+_CHAIN = Chain((Leg(2, Lsn.parse("0/5000200")), Leg(1, Lsn(0))))
+
+
 @pytest.mark.parametrize(
-    ("numbers", "missing"),
+    ("names", "missing"),
     [
-        pytest.param("3 4 5 6", None, id="all_are_there"),
-        pytest.param("3 4 5", None, id="the_last_one_has_not_come_yet"),
-        pytest.param("3 6", "0/4000000", id="what_is_between_was_removed"),
-        pytest.param("4 5 6", "0/3000000", id="the_first_one_was_removed"),
+        pytest.param("1/3 1/4 2/5 2/6", None, id="all_are_there"),
+        pytest.param("1/3 1/4 1/5 2/5 2/6", None, id="the_parent_s_beside_the_fork_s"),
+        pytest.param("1/3 1/4 2/5", None, id="the_last_one_has_not_come_yet"),
+        pytest.param("1/3 2/6", "0/4000000", id="what_is_between_was_removed"),
+        pytest.param("1/4 2/5 2/6", "0/3000000", id="the_first_one_was_removed"),
+        pytest.param("1/3 1/4 1/5 2/6", "0/5000000", id="of_the_fork_s_segment_the_parent_s_file_alone"),
         pytest.param("", "0/3000000", id="nothing_is_there"),
-        pytest.param("3 4 9", None, id="one_that_was_recycled_for_later"),
+        pytest.param("1/3 1/4 2/9", None, id="one_that_was_recycled_for_later"),
     ],
 )
 def test_wal_is_missing_where_a_later_segment_is_there(
-    tmp_path: Path, numbers: str, missing: str | None
+    tmp_path: Path, names: str, missing: str | None
 ) -> None:
-    for number in numbers.split():
-        (tmp_path / f"00000001000000000000000{number}").touch()
-    found = missing_wal(tmp_path, Lsn.parse("0/3000028"), Lsn.parse("0/6000100"), _SEGMENT)
+    for name in names.split():
+        timeline, number = name.split("/")
+        (tmp_path / f"0000000{timeline}000000000000000{number}").touch()
+    found = missing_wal(tmp_path, _CHAIN, Lsn.parse("0/3000028"), Lsn.parse("0/6000100"), _SEGMENT)
     assert found == (None if missing is None else Lsn.parse(missing))

@@ -13,10 +13,11 @@ from common.ids import MemberName
 from common.lsn import Lsn
 from common.rule import SOLO
 from orchestrator.core.assign import assignments
+from orchestrator.core.leave import leave
 from orchestrator.core.members import adoptions, rebuilds
-from orchestrator.core.record import Phase, Record
+from orchestrator.core.record import Operation, Phase, Record
 from orchestrator.core.view import ClusterView, MemberView
-from tests.core.builders import any_of, heard, incarnation, record, view
+from tests.core.builders import NOW, any_of, heard, incarnation, record, view
 
 _ANOTHER = incarnation("z")
 
@@ -68,11 +69,11 @@ def _past_the_fork(name: str) -> ClusterView:
 
 def test_a_member_that_no_rule_names_may_be_rebuilt() -> None:
     at = record(rules=(any_of(1, "c"),))
-    assert [because.member for _, because, _ in rebuilds(at, _past_the_fork("b"))] == ["b"]
+    assert [because.member for _, because, _ in rebuilds(at, _past_the_fork("b"), NOW)] == ["b"]
 
 
 def test_a_voter_is_never_rebuilt_on_purpose() -> None:
-    assert not list(rebuilds(record(), _past_the_fork("b")))
+    assert not list(rebuilds(record(), _past_the_fork("b"), NOW))
 
 
 def _behind_the_wal(
@@ -83,18 +84,39 @@ def _behind_the_wal(
     return view(heard("a", postgres=PostgresState.PRIMARY, end=9_000, **told), heard("b", end=end, **facts))
 
 
-def test_a_standby_whose_wal_the_primary_has_no_more_is_cloned() -> None:
+def _standing_still(end: int) -> ClusterView:
+    return view(
+        heard("a", postgres=PostgresState.PRIMARY, end=9_000, oldest_lsn=Lsn(2_000)),
+        heard(
+            "b", postgres=PostgresState.STOPPED, rebuild_needed="needs WAL", end_of_wal=Position(3, Lsn(end))
+        ),
+    )
+
+
+_UNNAMED = record(rules=(any_of(1, "c"),))
+_ASKED = _UNNAMED.with_member(replace(_UNNAMED.the(MemberName("b")), upstream_oldest_lsn=Lsn(2_000)))
+
+
+def test_a_standby_whose_wal_the_primary_has_no_more_is_asked_where_it_ends() -> None:
     """It fits, and asks for ever for a segment that was removed."""
-    at = record(rules=(any_of(1, "c"),))
-    ((changed, because, story),) = rebuilds(at, _behind_the_wal(1_000, 2_000))
-    assert changed.the(MemberName("b")).clone_below_lsn == 2_000
-    assert because.text == "b is cloned: it ends at 0/3E8, and a has WAL from 0/7D0 on alone"
-    assert story is not None
-    assert story.name == "rebuilding"
-    assert not list(rebuilds(changed, _behind_the_wal(1_000, 3_000))), "it was given leave already"
-    assert list(rebuilds(changed, _behind_the_wal(2_500, 3_000))), (
+    ((changed, because, story),) = rebuilds(_UNNAMED, _behind_the_wal(1_000, 2_000), NOW)
+    assert changed == _ASKED
+    assert because.text == "b is to say where it ends: a has WAL from 0/7D0 on"
+    assert story is None, "nothing is thrown away yet"
+    assert not list(rebuilds(changed, _behind_the_wal(1_000, 3_000), NOW)), "it was asked already"
+    assert list(rebuilds(changed, _behind_the_wal(2_500, 3_000), NOW)), (
         "it had gone on since, and is left behind again"
     )
+
+
+def test_it_is_cloned_once_it_stands_still_and_its_end_is_below_that_wal() -> None:
+    ((changed, _, story),) = rebuilds(_ASKED, _standing_still(1_000), NOW)
+    assert changed.the(MemberName("b")).rebuild == Position(3, Lsn(1_000))
+    assert story is not None
+    assert (story.name, story.text) == ("rebuilding", "b is cloned: needs WAL")
+    assert not list(rebuilds(changed, _standing_still(1_000), NOW))
+    assert not list(rebuilds(_ASKED, _standing_still(2_000), NOW)), "it has what it needs"
+    assert not list(rebuilds(_UNNAMED, _standing_still(1_000), NOW)), "nobody asked"
 
 
 @pytest.mark.parametrize(
@@ -105,12 +127,20 @@ def test_a_standby_whose_wal_the_primary_has_no_more_is_cloned() -> None:
         pytest.param(None, _behind_the_wal(1_000, 0), id="what_the_primary_has_is_not_known"),
         pytest.param(None, _behind_the_wal(1_000, 2_000, receiver_alive=True), id="it_streams"),
         pytest.param(
+            None, _behind_the_wal(1_000, 2_000, replay_paused=True), id="a_person_has_paused_its_replay"
+        ),
+        pytest.param(
             None,
             _behind_the_wal(1_000, 2_000, postgres=PostgresState.STARTING),
             id="it_starts_and_has_not_replayed",
         ),
-        pytest.param(None, _behind_the_wal(0, 2_000), id="where_it_ends_is_not_known"),
+        pytest.param(
+            None, _behind_the_wal(1_000, 2_000, flushed_lsn=Lsn(0)), id="it_replays_what_it_has_itself"
+        ),
         pytest.param(None, _behind_the_wal(1_000, 2_000, timeline=2), id="it_is_on_another_branch"),
+        pytest.param(
+            None, _behind_the_wal(1_000, 2_000, obeyed=Version(2, 9)), id="it_speaks_of_an_epoch_before"
+        ),
         pytest.param(
             None,
             _behind_the_wal(1_000, 2_000, primary={"obeyed": Version(2, 9)}),
@@ -122,30 +152,48 @@ def test_a_standby_whose_wal_the_primary_has_no_more_is_cloned() -> None:
             id="the_primary_is_another_by_now",
         ),
         pytest.param(
+            None, _behind_the_wal(1_000, 2_000, primary={"ms_ago": 3_100}), id="the_primary_is_silent"
+        ),
+        pytest.param(None, _behind_the_wal(1_000, 2_000, ms_ago=3_100), id="it_is_silent"),
+        pytest.param(
             record(rules=(any_of(1, "c"),), phase=Phase.SEALING),
             _behind_the_wal(1_000, 2_000),
             id="a_failover_is_on",
         ),
     ],
 )
-def test_nobody_is_cloned_for_want_of_wal(at: Record | None, seen: ClusterView) -> None:
-    assert not list(rebuilds(at or record(rules=(any_of(1, "c"),)), seen))
+def test_nobody_is_asked_for_want_of_wal(at: Record | None, seen: ClusterView) -> None:
+    assert not list(rebuilds(at or _UNNAMED, seen, NOW))
 
 
-def test_leave_to_clone_is_not_passed_on_while_a_rule_names_the_member() -> None:
-    """It was given before the rule of a later epoch named it (R13)."""
-    leave = replace(record().the(MemberName("b")), clone_below_lsn=Lsn(2_000))
+@pytest.mark.parametrize(("ms_ago", "asked"), [(100, []), (3_100, ["c"])])
+def test_one_is_cloned_after_the_other(ms_ago: int, asked: list[str]) -> None:
+    """What they have are whole copies, until they are emptied; but one that is away is not waited for."""
+    at = replace(_ASKED, rules=(SOLO,))
+    seen = view(
+        heard("a", postgres=PostgresState.PRIMARY, end=9_000, oldest_lsn=Lsn(2_000)),
+        heard("b", end=1_000, ms_ago=ms_ago),
+        heard("c", end=1_000),
+    )
+    assert [because.member for _, because, _ in rebuilds(at, seen, NOW)] == asked
+
+
+def test_nobody_is_asked_where_it_ends_while_a_rule_names_it() -> None:
+    """It was seen before the rule named it (R13)."""
     orders = {}
     for voters in ("c", "bc"):
-        at = record(rules=(any_of(1, *voters),)).with_member(leave)
+        at = replace(_ASKED, rules=(any_of(1, *voters),))
         orders[voters] = next(one.order for one in assignments(at, 11) if one.member == "b")
     assert isinstance(orders["c"], Follow)
     assert isinstance(orders["bc"], Follow)
-    assert (orders["c"].clone_below_lsn, orders["bc"].clone_below_lsn) == (2_000, 0)
+    assert (orders["c"].upstream_oldest_lsn, orders["bc"].upstream_oldest_lsn) == (2_000, 0)
 
 
-def test_a_clone_that_is_adopted_has_no_leave_any_more() -> None:
-    leave = replace(record().the(MemberName("b")), clone_below_lsn=Lsn(2_000))
-    at = record(rules=(any_of(1, "c"),)).with_member(leave)
-    ((adopted, _, _),) = adoptions(at, view(_as_another("b", PostgresState.STOPPED)))
-    assert adopted.the(MemberName("b")).clone_below_lsn == 0
+def test_what_one_primary_has_removed_is_forgotten_with_its_epoch() -> None:
+    """The next one may have it, and its positions mean something else."""
+    assert leave(_ASKED, Operation("", "automatic", "")).the(MemberName("b")).upstream_oldest_lsn == 0
+
+
+def test_a_clone_that_is_adopted_needs_no_older_wal_any_more() -> None:
+    ((adopted, _, _),) = adoptions(_ASKED, view(_as_another("b", PostgresState.STOPPED)))
+    assert adopted.the(MemberName("b")).upstream_oldest_lsn == 0

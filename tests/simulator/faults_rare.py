@@ -152,7 +152,7 @@ def second_candidate_is_followed_by_nobody(s: Scene) -> None:
 def wal_is_removed_meanwhile(s: Scene) -> None:
     """R9, R13: a standby comes back to a primary that has no WAL any more for it. It fits, and streams from nobody.
 
-    What a rule names is not that long away: without it commits wait, and little is written."""
+    What voters need is kept: one that needs what was removed can't be cloned, and where it is needed takes a person."""
     fleet = s.fleet
     s.lasts(14_000)
     s.lose(s.one, 6_000, 8_000)

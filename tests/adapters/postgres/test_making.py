@@ -94,6 +94,39 @@ async def test_a_rewind_is_given_up_where_the_source_has_removed_the_wal_that_it
         assert (await a.look()).postgres is PostgresState.HALF
 
 
+async def test_of_the_segment_in_which_the_source_forked_off_its_own_file_is_needed(home: Home) -> None:
+    """pg_rewind keeps the one of the old timeline, so that no number is missing; the start asked for the other one."""
+    settings = {"wal_keep_size": "0", "max_wal_size": "32MB", "min_wal_size": "32MB"}
+    async with home.member("a") as a, home.member("b", settings=settings) as b:
+        await a.serve()
+        await b.follow(a)
+        a.ask("create table t (i int)")
+        a.ask("checkpoint")
+        for _ in range(2):
+            a.ask("select pg_logical_emit_message(false, 'primacy', 'x')")
+            a.ask("select pg_switch_wal()")
+        a.ask("insert into t values (1)")
+        await eventually(lambda: b.has_replayed(a))
+        await b.perform(WriteSettings(FENCE))
+        await b.perform(EndReceivers())
+        a.ask("insert into t values (2)")
+        await b.perform(PromotePostgres(10_000))
+        await b.perform(WriteSettings(""))
+        await b.perform(LocalCommit())
+        a.kill()
+        await a.stop(clean=False)
+        b.ask("checkpoint")
+        fork = b.ask("select pg_walfile_name(pg_current_wal_lsn())")
+        b.ask("select pg_logical_emit_message(false, 'primacy', 'x')")
+        b.ask("select pg_switch_wal()")
+        b.ask("select pg_logical_emit_message(false, 'primacy', 'x')")
+        b.ask("checkpoint")
+        assert not (b.wal / fork).exists()
+        await a.perform(WriteSettings(FENCE))
+        with pytest.raises(StepFailed, match="has no WAL any more from"):
+            await a.perform(Rewind(b.upstream))
+
+
 @pytest.mark.covers("R9", "S40")
 async def test_a_diverged_member_is_cloned_and_streams_again(home: Home) -> None:
     async with home.member("a") as a, home.member("b") as b:

@@ -144,15 +144,48 @@ _ATTACHED = steps.Sight(
     settings_upstream="a.1@5",
     settings_address="10.0.0.2:5432",
 )
-_LEFT_BEHIND = replace(_ORDER, order=replace(_FOLLOW, clone_below_lsn=Lsn(1_000)))
+_LEFT_BEHIND = replace(_ORDER, order=replace(_FOLLOW, upstream_oldest_lsn=Lsn(1_000)))
 _STANDBY_BEHIND = replace(_FORMER_PRIMARY, assignment=_LEFT_BEHIND, serving_epoch=0, flushed_mark=None)
 
 
-def test_one_whose_wal_the_upstream_has_no_more_is_cloned_and_goes_on_as_another() -> None:
-    done, after = _performed(_STANDBY_BEHIND, steps.EndOfWal(4, Lsn(700), None, None), _ATTACHED)
-    assert done[:4] == ["Look", "MeasureEnd", "StopPostgres", "Store"]
+_BEHIND = steps.EndOfWal(4, Lsn(700), None, None)
+
+
+def _with_leave(end_lsn: int) -> Assignment:
+    order = replace(_FOLLOW, upstream_oldest_lsn=Lsn(1_000), rebuild=Rebuild(Position(4, Lsn(end_lsn))))
+    return replace(_ORDER, order=order)
+
+
+@pytest.mark.parametrize(
+    ("sight", "begins_with"),
+    [
+        pytest.param(_ATTACHED, ["Look", "MeasureEnd", "StopPostgres", "MeasureEnd"], id="it_runs"),
+        pytest.param(
+            replace(_ATTACHED, postgres=PostgresState.STOPPED), ["Look", "MeasureEnd"], id="it_stands_still"
+        ),
+    ],
+)
+def test_one_whose_wal_the_upstream_has_no_more_stands_still_and_waits_for_leave(
+    sight: steps.Sight, begins_with: list[str]
+) -> None:
+    done, after = _performed(_STANDBY_BEHIND, _BEHIND, sight)
+    assert done == [*begins_with, "Tell"]
+    assert after.incarnation == _OURS
+
+
+def test_with_leave_it_is_cloned_and_goes_on_as_another() -> None:
+    state = replace(_STANDBY_BEHIND, assignment=_with_leave(700))
+    done, after = _performed(state, _BEHIND, replace(_ATTACHED, postgres=PostgresState.STOPPED))
     assert "Clone" in done
+    assert "Rewind" not in done, "it fits"
     assert (after.incarnation, after.rebuilding) == (_NEXT, "")
+
+
+def test_leave_for_another_end_is_none() -> None:
+    """R7: an order that destroys data names the end that it was decided on."""
+    state = replace(_STANDBY_BEHIND, assignment=_with_leave(690))
+    done, _ = _performed(state, _BEHIND, replace(_ATTACHED, postgres=PostgresState.STOPPED))
+    assert "Clone" not in done
 
 
 @pytest.mark.parametrize(
@@ -166,10 +199,10 @@ def test_one_whose_wal_the_upstream_has_no_more_is_cloned_and_goes_on_as_another
             700,
             id="it_replays_what_it_has",
         ),
-        pytest.param(_ORDER, _ATTACHED, 700, id="there_is_no_leave"),
+        pytest.param(_ORDER, _ATTACHED, 700, id="nobody_asked"),
     ],
 )
-def test_nobody_else_is_cloned_by_a_leave_for_want_of_wal(
+def test_nobody_else_stands_still_for_want_of_wal(
     order: Assignment, sight: steps.Sight, end_lsn: int
 ) -> None:
     state = replace(_STANDBY_BEHIND, assignment=order)
