@@ -255,6 +255,7 @@ def _without_growth(seen: PartialFacts) -> PartialFacts:
         insert_lsn=ZERO,
         received_age_ms=None,
         free_mib=None,
+        oldest_lsn=ZERO,
         replay_backlog_bytes=0,
         peers=tuple(replace(peer, flushed_lsn=ZERO, reply_age_ms=0) for peer in seen.peers),
     )

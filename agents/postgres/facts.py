@@ -179,7 +179,7 @@ class Measurement:
                     await self._folder.run("looking for the oldest WAL", _SPACE_WITHIN_MS, look),
                 )
             except StepFailed:
-                self._oldest = now, ZERO
+                self._oldest = now, self._oldest[1]  # it can only be more by now
         return self._oldest[1]
 
     def _has_receiver(self, postmaster_pid: int) -> bool:
