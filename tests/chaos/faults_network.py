@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from deploy.lab.fault import Fault, now_us
 from deploy.lab.filters import Carried, Way
 from orchestrator.core.diagnose import Diagnosis
 from tests.chaos.said import NO_UDP, RELAYED, SILENT, SUPERSEDED
@@ -98,6 +99,7 @@ def _slow_primary(scene: Scene) -> None:
 
 def _busy(scene: Scene) -> None:
     busy_s = MINUTES * scene.minute_s
+    scene.did(Fault("both cores busy", "everywhere", now_us()))
     spinners = [
         scene.lab.launch_on("client", (sys.executable, "-c", SPIN, str(busy_s)), stdout=subprocess.DEVNULL)
         for _ in range(2)

@@ -168,7 +168,8 @@ def fleet(say: Say, description: Fleet) -> Iterator[tuple[Witnessed, Witnesses]]
 
 
 def observed(scenario: Scenario, cluster: Witnessed, witnesses: Witnesses, dice: random.Random) -> Observed:
-    scene = Scene(cluster, witnesses, dice)
+    # Asked for: the newest that was pushed may be of a leader that is gone (soak 118558, round 365).
+    scene = Scene(cluster, witnesses, dice, status=cluster.asked_whole(WHOLE_WITHIN_S))
     wall_ms = time.time_ns() // 1_000_000
     failed, hearing, whole_after_s, status, running = "", None, None, None, ""
     scene.hold(SETTLE_S + dice.uniform(0, PHASES_S))
