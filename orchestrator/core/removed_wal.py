@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
-from common.assignment import Position
 from common.facts import PostgresState
 from common.lsn import ZERO, Lsn
 from common.timebase import Instant, elapsed_ms
-from orchestrator.core.lineage_check import misfits
 from orchestrator.core.record import MemberRecord, Phase, Record
 from orchestrator.core.view import ClusterView
 from orchestrator.core.wanted import FACTS_FRESH_MS, primary_answers
@@ -39,8 +37,6 @@ def removed_wal(record: Record, member: MemberRecord, view: ClusterView, now: In
         return None
     # What was received is known once it was asked for (E5): before, it may have more of its own than it has replayed.
     end_lsn, oldest_lsn = max(facts.flushed_lsn, facts.replayed_lsn), primary.facts.oldest_lsn
-    if facts.flushed_lsn == ZERO or end_lsn >= oldest_lsn:
-        return None
-    if misfits(Position(facts.timeline, end_lsn), record.timeline, record.history):
-        return None
-    return RemovedWal(end_lsn, oldest_lsn)
+    # Whether it fits its agent has compared before it attached it; the timeline that it reports may be one before its
+    # own, as the control file has it until the next restart point.
+    return RemovedWal(end_lsn, oldest_lsn) if ZERO < facts.flushed_lsn and end_lsn < oldest_lsn else None
