@@ -39,4 +39,4 @@ def removed_wal(record: Record, member: MemberRecord, view: ClusterView, now: In
     end_lsn, oldest_lsn = max(facts.flushed_lsn, facts.replayed_lsn), primary.facts.oldest_lsn
     # Whether it fits its agent has compared before it attached it; the timeline that it reports may be one before its
     # own, as the control file has it until the next restart point.
-    return RemovedWal(end_lsn, oldest_lsn) if ZERO < facts.flushed_lsn and end_lsn < oldest_lsn else None
+    return RemovedWal(end_lsn, oldest_lsn) if facts.flushed_lsn > ZERO and end_lsn < oldest_lsn else None
