@@ -36,11 +36,15 @@ pytestmark = pytest.mark.real
 NOBODY = Upstream(MemberName("nobody"), "127.0.0.1", 1)
 
 
-async def failed_over(a: Member, b: Member) -> None:
-    """`a` has rows that nobody else has, and `b` was promoted without them."""
+async def failed_over(a: Member, b: Member, *, segments: int = 0) -> None:
+    """`a` has rows that nobody else has, and `b` was promoted without them, so many segments of WAL later."""
     await a.serve()
     await b.follow(a)
     a.ask("create table t as select generate_series(1, 100) as i")
+    for _ in range(segments):
+        a.ask("select pg_logical_emit_message(false, 'primacy', 'x')")
+        a.ask("select pg_switch_wal()")
+    a.ask("select pg_logical_emit_message(false, 'primacy', 'x')")
     await eventually(lambda: b.has_replayed(a))
     await b.perform(WriteSettings(FENCE))
     await b.perform(EndReceivers())
@@ -98,23 +102,7 @@ async def test_of_the_segment_in_which_the_source_forked_off_its_own_file_is_nee
     """pg_rewind keeps the one of the old timeline, so that no number is missing; the start asked for the other one."""
     settings = {"wal_keep_size": "0", "max_wal_size": "32MB", "min_wal_size": "32MB"}
     async with home.member("a") as a, home.member("b", settings=settings) as b:
-        await a.serve()
-        await b.follow(a)
-        a.ask("create table t (i int)")
-        a.ask("checkpoint")
-        for _ in range(2):
-            a.ask("select pg_logical_emit_message(false, 'primacy', 'x')")
-            a.ask("select pg_switch_wal()")
-        a.ask("insert into t values (1)")
-        await eventually(lambda: b.has_replayed(a))
-        await b.perform(WriteSettings(FENCE))
-        await b.perform(EndReceivers())
-        a.ask("insert into t values (2)")
-        await b.perform(PromotePostgres(10_000))
-        await b.perform(WriteSettings(""))
-        await b.perform(LocalCommit())
-        a.kill()
-        await a.stop(clean=False)
+        await failed_over(a, b, segments=2)
         b.ask("checkpoint")
         fork = b.ask("select pg_walfile_name(pg_current_wal_lsn())")
         b.ask("select pg_logical_emit_message(false, 'primacy', 'x')")
