@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
+from agents.core.lineage import latest_end
 from agents.core.state import AgentState
 from agents.core.steps import Tell
 from agents.link.reports import Listener, Urgency
@@ -67,6 +68,8 @@ class FactsKeeper:
             self._promoted(state)
         if before.obeyed.epoch != state.obeyed.epoch:
             self._told, self._failure = Tell(activity=self._told.activity), ""
+        if before.seal != state.seal and state.seal is not None:
+            self._end_of_wal = None
         if _reported(before) != _reported(state):
             # That it obeyed is not: nobody waits for that, and each report takes both sides a millisecond.
             urgency = Urgency.REPORTED if before.seal != state.seal else Urgency.SOON
@@ -158,7 +161,7 @@ class FactsKeeper:
             flushed_lsn=seen.flushed_lsn,
             replayed_lsn=seen.replayed_lsn,
             insert_lsn=seen.insert_lsn,
-            end_of_wal=state.seal.position if state.seal is not None else self._end_of_wal,
+            end_of_wal=latest_end(self._end_of_wal, state.seal),
             rule_in_force=seen.rule_in_force,
             rule_confirmation=self._confirmation,
             promotion=state.promotion,

@@ -107,7 +107,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     replayed_lsn: Lsn = ZERO  # (b)
     insert_lsn: Lsn = ZERO  # (b)
     end_of_wal: Position | None = None
-    """By scan; only of a member that is stopped or sealed."""
+    """By scan, the last one; only of a member that is stopped or sealed."""
     rule_in_force: str | None = None
     """synchronous_standby_names as a new connection sees it; None when it was not looked at."""
     rule_confirmation: RuleConfirmation | None = None

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from agents.core.steps import EndOfWal
 from common.assignment import HistoryStep, Position
+from common.facts import SealReport
 from common.lsn import Lsn
 
 
@@ -40,3 +41,9 @@ def ends_below_its_seal(end: EndOfWal, sealed_at: Position) -> bool:
     """A seal's end is the end of a record, and no flush LSN that may lie inside of one: nothing that crosses it is a torn
     record, whatever the bytes there look like."""
     return end.end_lsn < sealed_at.end_lsn
+
+
+def latest_end(told: Position | None, seal: SealReport | None) -> Position | None:
+    """Where its log ends, standing still. `told`: measured since the seal, which keeps its end for all of the epoch, while
+    the member has attached and its log has grown."""
+    return told if told is not None or seal is None else seal.position

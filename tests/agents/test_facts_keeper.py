@@ -6,10 +6,11 @@ import pytest
 from msgspec.structs import replace
 
 from agents.core.state import AgentState
+from agents.core.steps import Tell
 from agents.facts_keeper import FactsKeeper
 from agents.link.reports import Urgency
 from agents.postgres.facts import PartialFacts
-from common.assignment import HistoryStep, Version
+from common.assignment import HistoryStep, Position, Version
 from common.facts import PostgresState, Promotion, SealReport
 from common.ids import ClusterName, IncarnationId, MemberName
 from common.lsn import ZERO, Lsn
@@ -113,3 +114,17 @@ def test_that_an_order_was_obeyed_is_told_with_what_comes_next(keeper: FactsKeep
     keeper.listen(urgencies.append)
     keeper.state_changed(replace(STATE, obeyed=Version(3, 31)))
     assert urgencies == [Urgency.SOON]
+
+
+def test_the_end_that_was_measured_last_is_told_though_the_member_sealed_before_in_the_same_epoch(
+    keeper: FactsKeeper,
+) -> None:
+    """Leave to rebuild is given for exactly that end (R7): for the seal's it was never taken (chaos, seed 941228)."""
+    seal = SealReport(3, ME, 2, Lsn(900), Lsn(900))
+    keeper.told(Tell(rebuild_needed="of another epoch", end_of_wal=Position(1, Lsn(800))))
+    keeper.state_changed(replace(STATE, seal=seal))
+    assert keeper.facts().end_of_wal == Position(2, Lsn(900))
+    keeper.told(Tell(rebuild_needed="needs WAL from 0/500 on", end_of_wal=Position(3, Lsn(1280))))
+    assert keeper.facts().end_of_wal == Position(3, Lsn(1280))
+    keeper.state_changed(replace(STATE, seal=seal, highest_number=9))
+    assert keeper.facts().end_of_wal == Position(3, Lsn(1280))

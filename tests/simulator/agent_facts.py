@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agents.core.lineage import latest_end
 from common.facts import Facts, Peer, PostgresState
 from common.lsn import Lsn
 
@@ -37,7 +38,7 @@ def facts_of(agent: Agent) -> Facts:
         flushed_lsn=Lsn(flushed),
         replayed_lsn=Lsn(replayed),
         insert_lsn=Lsn(end),
-        end_of_wal=agent.end_of_wal,
+        end_of_wal=latest_end(agent.end_of_wal, state.seal),
         rule_in_force=pg.loaded_rule if pg.running else None,
         rule_confirmation=agent.confirmation,
         promotion=state.promotion,

@@ -198,6 +198,8 @@ class Agent:
         assert self.durable is None or state.obeyed >= self.durable.obeyed, "I9: the obeyed pair went back"
         if state.obeyed.epoch != self.state.obeyed.epoch:
             self.told, self.failure = st.Tell(), ""
+        if state.seal != self.state.seal and state.seal is not None:
+            self.end_of_wal = None
         rule_before = self.state.serving_rule
         self.state = self.durable = state
         if state.serving_rule != rule_before:
